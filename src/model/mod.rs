@@ -1,0 +1,25 @@
+//! The nouns of Tradewind and their rules, without I/O, clock or wasmtime.
+
+pub mod digest;
+pub mod grants;
+pub mod ids;
+pub mod json;
+pub mod limits;
+pub mod module;
+pub mod names;
+pub mod retry;
+pub mod states;
+pub mod task;
+pub mod time;
+
+pub use digest::Digest;
+pub use grants::Grants;
+pub use ids::TaskId;
+pub use json::Json;
+pub use limits::Limits;
+pub use module::{FunctionInfo, ModuleInfo, ModuleKind};
+pub use names::{ModuleName, QueueName, Tag};
+pub use retry::{RetryAdvice, RetryPolicy};
+pub use states::{Outcome, TaskState};
+pub use task::{TaskError, TaskRecord, TaskSpec, Usage};
+pub use time::{Span, Timestamp};
