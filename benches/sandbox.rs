@@ -145,6 +145,8 @@ impl LogSink for Counting {
     }
 }
 
+type Noop = TypedFunc<(&'static [u8],), (Result<Vec<u8>, String>,)>;
+
 /// wasmtime alone, synchronous, tuned as the sandbox is, but sized for this guest
 /// and without a limiter, a timer or an outcome.
 struct Bare {
@@ -179,8 +181,7 @@ impl Bare {
         let mut store = Store::new(&self.engine, ());
         store.set_epoch_deadline(1);
         let instance = self.instance.instantiate(&mut store).expect("an instance");
-        let run: TypedFunc<(&[u8],), (Result<Vec<u8>, String>,)> =
-            instance.get_typed_func(&mut store, "run").expect("a function");
+        let run: Noop = instance.get_typed_func(&mut store, "run").expect("a function");
         let (answer,) = run.call(&mut store, (&[],)).expect("an answer");
         assert_eq!(answer, Ok(Vec::new()));
     }

@@ -49,7 +49,11 @@ impl Sandbox {
     pub fn compile(&self, wasm: &[u8]) -> Result<Vec<u8>, Refused> {
         recognise(wasm)?;
         let component = nicely(|| Component::from_binary(&self.0.engine, wasm)).map_err(|error| {
-            let remedy = "upload a complete component without threads, GC, exceptions or 64-bit memories";
+            let remedy = format!(
+                "upload a complete component without threads, GC, exceptions or 64-bit memories, \
+                 whose memory begins with at most {} bytes",
+                self.0.max_memory_bytes
+            );
             Refused::module("invalid_component", format!("does not compile: {error:#}"), remedy)
         })?;
         self.check_imports(&component)?;
@@ -124,7 +128,7 @@ fn recognise(bytes: &[u8]) -> Result<(), Refused> {
 
 /// The interfaces that are linked, without their minor versions. `wasi:*` as of
 /// wasmtime-wasi 48; a test holds this list to the linker.
-const OFFERED: &[(&str, &str)] = &[
+pub(super) const OFFERED: &[(&str, &str)] = &[
     ("tradewind:task/context", "1."),
     ("tradewind:task/log", "1."),
     ("tradewind:task/types", "1."),

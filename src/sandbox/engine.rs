@@ -83,11 +83,15 @@ pub(super) fn capacity(settings: &SandboxSettings) -> usize {
 }
 
 /// Builds the engine, on the pool where the address space suffices for it.
-pub(super) fn build(settings: &SandboxSettings) -> Result<(Engine, Allocator), SandboxError> {
+/// `address_space` is what the process may use, if that is limited.
+pub(super) fn build(
+    settings: &SandboxSettings,
+    address_space: Option<u64>,
+) -> Result<(Engine, Allocator), SandboxError> {
     let instances = u32::try_from(capacity(settings) + DECOMMIT_BATCH).unwrap_or(u32::MAX);
     let mut reason = String::new();
     for memories_each in MEMORIES_EACH {
-        if let Some(limit) = address_space_limit()
+        if let Some(limit) = address_space
             && u64::from(instances) * u64::from(memories_each) * ADDRESS_SPACE_EACH + ADDRESS_SPACE_LEFT > limit
         {
             reason = format!("the process may address {} GiB", limit >> 30);
@@ -166,7 +170,8 @@ fn pool(settings: &SandboxSettings, instances: u32, memories_each: u32) -> Pooli
     pool
 }
 
-fn address_space_limit() -> Option<u64> {
+/// What `ulimit -v` says, in bytes.
+pub(super) fn address_space_limit() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::As).current
 }
 
@@ -191,5 +196,26 @@ impl Hasher for Sha256Hasher {
     fn finish(&self) -> u64 {
         let hash: [u8; 32] = self.0.clone().finalize().into();
         u64::from_le_bytes(hash[..8].try_into().expect("8 of 32 bytes"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_little_address_space_falls_back_to_mapping_each_guest() {
+        let settings = SandboxSettings::default();
+        assert_eq!(build(&settings, None).expect("an engine").1, Allocator::Pooling);
+        assert_eq!(build(&settings, Some(64 << 30)).expect("an engine").1, Allocator::OnDemand);
+        // Room for fewer memories a component is still room for the pool.
+        assert_eq!(build(&settings, Some(400 << 30)).expect("an engine").1, Allocator::Pooling);
+    }
+
+    #[test]
+    fn both_allocators_load_the_same_code() {
+        let settings = SandboxSettings::default();
+        let keys = [None, Some(0)].map(|limit| compatibility(&build(&settings, limit).expect("an engine").0));
+        assert_eq!(keys[0], keys[1]);
     }
 }

@@ -32,7 +32,7 @@ mod schema;
 mod stop;
 mod threads;
 mod ticker;
-mod values;
+pub mod values;
 mod wasi;
 
 #[cfg(test)]
@@ -105,7 +105,15 @@ impl SandboxError {
 impl Sandbox {
     /// Reserves the pool and starts the guest threads; timers of guests run on `runtime`.
     pub fn new(settings: &SandboxSettings, runtime: &tokio::runtime::Handle) -> Result<Self, SandboxError> {
-        let (engine, allocator) = engine::build(settings)?;
+        Self::within(engine::address_space_limit(), settings, runtime)
+    }
+
+    fn within(
+        address_space: Option<u64>,
+        settings: &SandboxSettings,
+        runtime: &tokio::runtime::Handle,
+    ) -> Result<Self, SandboxError> {
+        let (engine, allocator) = engine::build(settings, address_space)?;
         let linker = host::linker(&engine)?;
         let threads = GuestThreads::start(settings.guest_threads, Ticker::start(engine.clone())?, runtime)?;
         Ok(Self(Arc::new(Inner {
@@ -144,10 +152,6 @@ impl Sandbox {
 
     /// Room for one guest in the pool. Waits while there is none.
     async fn room(&self) -> OwnedSemaphorePermit {
-        let room = self.0.room.clone();
-        match room.clone().try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => room.acquire_owned().await.expect("the semaphore of the pool is never closed"),
-        }
+        self.0.room.clone().acquire_owned().await.expect("the semaphore of the pool is never closed")
     }
 }

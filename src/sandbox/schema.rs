@@ -14,15 +14,19 @@ const MAX_PATTERN_BYTES: usize = 1 << 20;
 /// Compiles a schema that a guest wrote: nothing is fetched, and patterns are
 /// matched in linear time.
 pub(super) fn compile(schema: &Json) -> Result<Validator, String> {
+    // Not `to_value`: what a guest wrote may be nested deeper than is read.
+    let schema = serde_json::from_str(schema.as_str()).map_err(|error| error.to_string())?;
     jsonschema::options()
         .offline()
         .with_pattern_options(PatternOptions::regex().size_limit(MAX_PATTERN_BYTES))
-        .build(&schema.to_value())
+        .build(&schema)
         .map_err(|error| error.to_string())
 }
 
 pub(super) fn check(validator: &Validator, input: &Json) -> Result<(), Vec<InputProblem>> {
-    let value = input.to_value();
+    let value = serde_json::from_str(input.as_str()).map_err(|error| {
+        vec![InputProblem { path: String::new(), code: "not_readable", message: error.to_string() }]
+    })?;
     if validator.is_valid(&value) {
         return Ok(());
     }
@@ -51,6 +55,14 @@ mod tests {
         assert!(check(&validator, &schema(r#"{"n": 1}"#)).is_ok());
         let problems = check(&validator, &schema(r#"{"n": "x"}"#)).expect_err("a problem");
         assert_eq!(problems[0].path, "/n");
+    }
+
+    #[test]
+    fn what_is_nested_too_deep_is_a_problem_not_a_panic() {
+        let deep = schema(&format!("{}{}", "[".repeat(10_000), "]".repeat(10_000)));
+        let validator = compile(&schema("{}")).expect("a schema");
+        assert_eq!(check(&validator, &deep).expect_err("a problem")[0].code, "not_readable");
+        assert!(compile(&deep).is_err());
     }
 
     #[test]

@@ -222,3 +222,44 @@ pub(super) fn be_nice() {
         tracing::debug!(%error, "the priority of a guest thread could not be lowered");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runnables(count: usize) -> VecDeque<Runnable> {
+        let schedule = |_: Runnable| {};
+        (0..count)
+            .map(|_| {
+                let builder = async_task::Builder::new().metadata(UsedSlice::default());
+                let (runnable, task) = builder.spawn(|_| async {}, schedule);
+                task.detach();
+                runnable
+            })
+            .collect()
+    }
+
+    fn left(queues: &Queues) -> (usize, usize) {
+        (queues.fresh.len(), queues.worn.len())
+    }
+
+    #[test]
+    fn a_fresh_guest_goes_before_all_that_used_up_a_slice() {
+        let mut queues = Queues { fresh: runnables(1), worn: runnables(14), worn_served_at: 100, ..Queues::default() };
+        queues.take(101).expect("a guest");
+        assert_eq!(left(&queues), (0, 14));
+        queues.take(101).expect("a guest");
+        assert_eq!(left(&queues), (0, 13));
+    }
+
+    #[test]
+    fn guests_that_used_up_a_slice_get_a_turn_among_ever_new_ones() {
+        let mut queues = Queues { fresh: runnables(9), worn: runnables(1), worn_served_at: 100, ..Queues::default() };
+        for ticks in [100, 101, 103] {
+            queues.take(ticks).expect("a guest");
+        }
+        assert_eq!(left(&queues), (6, 1));
+        queues.take(100 + PATIENCE_TICKS).expect("a guest");
+        assert_eq!(left(&queues), (6, 0));
+    }
+}

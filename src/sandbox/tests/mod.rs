@@ -21,7 +21,7 @@ static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
 struct House {
     sandbox: Sandbox,
     store: CompiledStore,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl House {
@@ -30,10 +30,14 @@ impl House {
     }
 
     fn with(settings: SandboxSettings) -> Self {
-        let sandbox = Sandbox::new(&settings, RUNTIME.handle()).expect("a sandbox");
+        Self::of(Sandbox::new(&settings, RUNTIME.handle()))
+    }
+
+    fn of(sandbox: Result<Sandbox, SandboxError>) -> Self {
+        let sandbox = sandbox.expect("a sandbox");
         let dir = tempfile::tempdir().expect("a directory");
         let store = CompiledStore::open(dir.path(), sandbox.compatibility(), [1; 32]).expect("a store");
-        Self { sandbox, store, _dir: dir }
+        Self { sandbox, store, dir }
     }
 
     fn compiled(&self, wasm: &[u8]) -> CompiledFile {
@@ -533,10 +537,31 @@ fn what_is_no_component_of_ours_is_refused_with_its_reason() {
 }
 
 #[test]
+fn what_is_said_to_be_offered_is_linked() {
+    let house = House::new();
+    let mut linker = host::linker(&house.sandbox.0.engine).expect("a linker");
+    for (interface, major) in compile::OFFERED {
+        // Defining it a second time fails, under the very version that is linked.
+        let version = if *major == "0.2." { "0.2.12" } else { "1.0.0" };
+        assert!(linker.instance(&format!("{interface}@{version}")).is_err(), "{interface}");
+    }
+    assert!(linker.instance("wasi:http/types@0.2.12").is_ok());
+}
+
+#[test]
+fn guests_run_where_address_space_is_short() {
+    let house = House::of(Sandbox::within(Some(1 << 30), &SandboxSettings::default(), RUNTIME.handle()));
+    assert_eq!(house.sandbox.allocator(), "on_demand");
+    assert_eq!(house.run(&house.module(&guests::noop()), job("run", r#"{"input": ""}"#)).outcome, Outcome::Success);
+    let bomb = job("memory-bomb", "{}").limits(|limits| limits.memory_bytes = 1 << 20);
+    assert_eq!(house.run(&house.guest(ABUSE), bomb).outcome, Outcome::OutOfMemory);
+}
+
+#[test]
 fn the_cache_loads_each_module_once_and_stays_within_its_bounds() {
     let house = House::new();
     let store =
-        Arc::new(CompiledStore::open(house._dir.path(), house.sandbox.compatibility(), [1; 32]).expect("a store"));
+        Arc::new(CompiledStore::open(house.dir.path(), house.sandbox.compatibility(), [1; 32]).expect("a store"));
     let cache = ModuleCache::new(house.sandbox.clone(), store.clone(), CacheBounds { modules: 1, bytes: u64::MAX });
     let info = |wasm: &[u8]| house.module(wasm).info().clone();
     let (noop, one_line) = (guests::noop(), guests::one_line());
