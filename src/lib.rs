@@ -2,5 +2,6 @@
 //!
 //! In reading order, along the way of one task:
 
+pub mod engine;
 pub mod model;
 pub mod sandbox;
