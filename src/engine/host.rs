@@ -16,9 +16,9 @@ pub(super) struct Host {
 }
 
 impl Host {
-    /// Stands for every host of a former life.
-    pub(super) fn gone() -> Self {
-        Self { slots: 0, busy: 0, local: false, draining: true }
+    /// Stands for every host of a former life, with what ran on them.
+    pub(super) fn gone(running: u32) -> Self {
+        Self { slots: running, busy: running, local: false, draining: true }
     }
 
     pub(super) fn has_room(&self) -> bool {

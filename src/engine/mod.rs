@@ -185,6 +185,10 @@ impl Engine {
         self.tasks.get(&id).map(|task| task.record(id))
     }
 
+    pub fn is_resident(&self, id: TaskId) -> bool {
+        self.tasks.contains_key(&id)
+    }
+
     /// How full the engine is: resident tasks, running attempts, slots.
     pub fn gauges(&self) -> (usize, u32, u32) {
         let (busy, slots) = self.hosts.values().fold((0, 0), |(b, s), host| (b + host.busy, s + host.slots));

@@ -34,7 +34,8 @@ impl Engine {
         for record in overview.running {
             engine.tasks.insert(record.id, Task::from_record(record));
         }
-        engine.hosts.insert(HostId::GONE, super::Host::gone());
+        let running = engine.tasks.len() as u32;
+        engine.hosts.insert(HostId::GONE, super::Host::gone(running));
         engine
     }
 
