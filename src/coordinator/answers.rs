@@ -171,6 +171,22 @@ impl Waiters {
         }
     }
 
+    /// What was being cancelled runs again, or has ended otherwise: nobody can say yet.
+    pub(super) fn fail_cancels(&mut self, reason: &str) {
+        for waited in self.by_task.values_mut() {
+            let callers = std::mem::take(&mut waited.callers);
+            for (until, waiting) in callers {
+                match waiting {
+                    Waiting::Cancel { reply } => {
+                        let _ = reply.send(Err(ChangeError::Unavailable { reason: reason.into() }));
+                    }
+                    Waiting::Submit { .. } => waited.callers.push((until, waiting)),
+                }
+            }
+        }
+        self.by_task.retain(|_, waited| !waited.callers.is_empty());
+    }
+
     /// The server stops: everybody learns how far their task is.
     pub(super) fn release_all(&mut self, postman: &mut Postman) {
         self.expire(Timestamp::from_micros(i64::MAX), postman);

@@ -134,7 +134,7 @@ impl Turn {
 
     /// How long nothing needs to be done unless a letter arrives.
     fn patience(&self, now: Timestamp) -> Option<Duration> {
-        if !self.backlog.is_empty() && !self.batch_is_full() && matches!(self.health, Health::Well) {
+        if !self.backlog.is_empty() && !self.batch_is_full() {
             return Some(Duration::ZERO);
         }
         let health = match &self.health {
@@ -181,7 +181,7 @@ impl Turn {
     // Submissions
 
     fn batch_is_full(&self) -> bool {
-        self.writer_busy && self.acks.len() >= self.settings.batch_changes
+        self.acks.len() >= self.settings.batch_changes
     }
 
     fn admit_backlog(&mut self, now: Timestamp) {
@@ -445,6 +445,7 @@ impl Turn {
         for ack in in_flight.into_iter().flat_map(|batch| batch.acks).chain(std::mem::take(&mut self.acks)) {
             ack.fail(&reason, &mut self.postman);
         }
+        self.waiters.fail_cancels(&reason);
         self.module_changes.clear();
         // An engine without hosts, so that nothing can start.
         self.engine = Engine::new(self.settings.engine.clone(), 0);

@@ -3,7 +3,7 @@
 use rusqlite::{OptionalExtension, params};
 
 use crate::model::task::SegmentPiece;
-use crate::model::{Digest, TaskId, Timestamp};
+use crate::model::{TaskId, Timestamp};
 
 use super::commit::{CommitError, Writer, segments_of, why};
 
@@ -13,8 +13,8 @@ pub struct Swept {
     /// Where the next step continues; none when this one reached the end.
     pub next: Option<TaskId>,
     pub tasks: usize,
-    /// Artifacts that no task names any more.
-    pub artifacts: Vec<Digest>,
+    /// Tasks some attempt of which may have left an artifact, with their last fence.
+    pub artifacts: Vec<(TaskId, u32)>,
     /// Log segments that hold no attempt's log any more.
     pub segments: Vec<u64>,
 }
@@ -32,7 +32,7 @@ impl Writer {
         let mut swept = Swept::default();
         {
             let mut candidates = transaction.prepare_cached(
-                "SELECT id, end_date < ?3, last_event, result_digest FROM tasks
+                "SELECT id, end_date < ?3, last_event, fence, result_digest IS NOT NULL OR fence > 1 FROM tasks
                  WHERE id > ?1 AND queued_at < ?3 ORDER BY id LIMIT ?2",
             )?;
             let rows = candidates.query_map(
@@ -42,7 +42,8 @@ impl Writer {
                         row.get::<_, i64>(0)?,
                         row.get::<_, Option<bool>>(1)?.unwrap_or(false),
                         row.get::<_, i64>(2)?,
-                        row.get::<_, Option<[u8; 32]>>(3)?,
+                        row.get::<_, u32>(3)?,
+                        row.get::<_, bool>(4)?,
                     ))
                 },
             )?;
@@ -60,7 +61,7 @@ impl Writer {
             )?;
             let mut delete_log = transaction.prepare_cached("DELETE FROM logs WHERE event = ?1")?;
             let mut newest_event = 0;
-            for (id, ended, last_event, artifact) in rows {
+            for (id, ended, last_event, fence, may_have_artifact) in rows {
                 if !ended {
                     continue;
                 }
@@ -91,7 +92,7 @@ impl Writer {
                 delete_input.execute([id])?;
                 delete_task.execute([id])?;
                 swept.tasks += 1;
-                swept.artifacts.extend(artifact.map(Digest::from_bytes));
+                swept.artifacts.extend(may_have_artifact.then_some((TaskId::from_u64(id as u64), fence)));
             }
             // Event numbers are never given out twice, even if the newest event has gone.
             transaction.execute(
@@ -100,16 +101,6 @@ impl Writer {
                 [newest_event],
             )?;
             transaction.execute("DELETE FROM log_segments WHERE attempts = 0", [])?;
-            swept.artifacts.sort_unstable();
-            swept.artifacts.dedup();
-            let mut named = transaction.prepare_cached("SELECT EXISTS (SELECT 1 FROM tasks WHERE result_digest = ?1)")?;
-            let mut unnamed = Vec::new();
-            for digest in swept.artifacts {
-                if !named.query_row([digest.as_bytes()], |row| row.get::<_, bool>(0))? {
-                    unnamed.push(digest);
-                }
-            }
-            swept.artifacts = unnamed;
         }
         transaction.commit()?;
         Ok(swept)

@@ -44,9 +44,6 @@ CREATE INDEX tasks_due ON tasks (due_at, id) WHERE due_at IS NOT NULL;
 -- Serves people who look for what went wrong among much that went well.
 CREATE INDEX tasks_unwell ON tasks (state, id) WHERE state IN (7, 8, 9, 10, 11);
 
--- Says whether anything still names an artifact.
-CREATE INDEX tasks_artifact ON tasks (result_digest) WHERE result_digest IS NOT NULL;
-
 -- Inputs too long to be rewritten with every change of their task's row.
 CREATE TABLE inputs (
     task INTEGER NOT NULL PRIMARY KEY,
