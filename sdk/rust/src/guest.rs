@@ -11,8 +11,8 @@ use bindings::tradewind::task::{context, log as host_log};
 mod bindings {
     #![expect(unsafe_code, reason = "generated: the canonical ABI passes raw pointers")]
 
-    // `wit/task.wit` is a link to the file at the root of the repository, the one source; packing or vendoring the
-    // crate puts a copy in its place.
+    // `wit/task.wit` is a link to the file at the root of the repository, the one source; `cargo vendor` puts a copy
+    // in its place.
     wit_bindgen::generate!({ world: "task", path: "wit" });
 
     export!(Module with_types_in self);
