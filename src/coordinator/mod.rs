@@ -29,7 +29,7 @@ use crate::worker::LocalWorker;
 
 use answers::ReplyTo;
 pub(crate) use mailbox::Mailbox;
-pub use modules::{DeleteError, ModuleRef, Modules, ModulesSettings, NotFound, UploadError, Uploaded};
+pub use modules::{DeleteError, ModuleError, ModuleRef, Modules, ModulesSettings, NotAModuleRef, NotFound, UploadError, Uploaded};
 pub use retention::RetentionSettings;
 use turn::Turn;
 
