@@ -2,6 +2,13 @@
 //!
 //! In reading order, along the way of one task:
 
-pub mod engine;
+pub mod metrics;
 pub mod model;
+
+pub mod coordinator;
+pub mod engine;
+pub mod store;
+
+pub mod artifacts;
 pub mod sandbox;
+pub mod worker;

@@ -291,11 +291,10 @@ impl Modules {
             return Err(DeleteError::InUse { by });
         }
         self.inner.coordinator.change_modules(vec![ModuleChange::Delete { digest }]).await?;
-        self.inner.cache.remove(digest);
         if let Err(error) = self.inner.artifacts.delete_module(digest).await {
             tracing::warn!(%digest, %error, "the bytes of a deleted module could not be removed");
         }
-        if let Err(error) = self.inner.compiled.remove(digest) {
+        if let Err(error) = self.inner.cache.remove(digest) {
             tracing::warn!(%digest, %error, "the compiled code of a deleted module could not be removed");
         }
         Ok(())

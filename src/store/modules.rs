@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, params};
 use crate::model::{Digest, ModuleInfo, ModuleName, Tag, TaskState, Timestamp};
 
 use super::reads::{Page, ReadError, Reader};
-use super::rows::{digest, json_or, parsed, time};
+use super::rows::{json_or, parsed, time};
 
 /// A module with its place in the list.
 #[derive(Debug, Clone)]
