@@ -2,5 +2,10 @@
 //!
 //! In reading order, along the way of one task:
 
+pub mod cli;
+pub mod client;
+pub mod config;
 pub mod model;
 pub mod sandbox;
+pub mod server;
+pub mod telemetry;
