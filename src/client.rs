@@ -194,6 +194,7 @@ pub struct Call<'a> {
 pub enum Body {
     Empty,
     Json(Bytes),
+    Wasm(Bytes),
     File(Upload),
 }
 
@@ -236,7 +237,7 @@ impl<'a> Call<'a> {
         match self.method {
             Method::GET | Method::HEAD | Method::PUT | Method::DELETE => true,
             // An upload is named by its content: the second is a no-op.
-            _ => self.idempotency_key.is_some() || matches!(self.body, Body::File(_)),
+            _ => self.idempotency_key.is_some() || matches!(self.body, Body::File(_) | Body::Wasm(_)),
         }
     }
 }
@@ -342,6 +343,10 @@ impl Client {
         self.call(Call { query, body: Body::File(upload), ..Call::post(&["modules"]) }).await
     }
 
+    pub async fn upload_wasm(&self, wasm: Bytes) -> Result<Answer, ClientError> {
+        self.call(Call { body: Body::Wasm(wasm), ..Call::post(&["modules"]) }).await
+    }
+
     // Tasks
 
     /// Submits one task. The server answers when it has ended or `wait` is up.
@@ -444,6 +449,9 @@ impl Client {
             Body::Empty => request.timeout(ANSWER_TIMEOUT),
             Body::Json(json) => {
                 request.timeout(ANSWER_TIMEOUT).header(header::CONTENT_TYPE, "application/json").body(json.clone())
+            }
+            Body::Wasm(wasm) => {
+                request.timeout(UPLOAD_TIMEOUT).header(header::CONTENT_TYPE, "application/wasm").body(wasm.clone())
             }
             Body::File(upload) => request
                 .timeout(UPLOAD_TIMEOUT)
