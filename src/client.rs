@@ -649,18 +649,7 @@ mod tests {
             .route("/api/v1/tasks", axum::routing::post(submit))
             .route("/api/v1/tasks/{id}/rerun", axum::routing::post(submit))
             .with_state(stub.clone());
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let base = format!("http://{}", listener.local_addr().expect("an address"));
-        let router = app.into_service::<hyper::body::Incoming>();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let service = hyper_util::service::TowerToHyperService::new(router.clone());
-                let io = hyper_util::rt::TokioIo::new(stream);
-                tokio::spawn(async move {
-                    let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
-                });
-            }
-        });
+        let base = crate::cli::stub::serve(app).await;
         let client = Client::new(&base, Some(Secret::new("hush".to_owned()))).expect("a client");
         (stub, client)
     }

@@ -142,7 +142,45 @@ fn ending(task: &Task) -> String {
 
 #[cfg(test)]
 mod tests {
+    use axum::extract::Query;
+    use axum::routing::get;
+
     use super::*;
+    use crate::cli::stub;
+
+    fn task(try_number: u32) -> Task {
+        serde_json::from_value(serde_json::json!({
+            "id": "task_1", "state": "running", "outcome": null, "try_number": try_number, "module": "m", "function": "f",
+            "queued_at": "2026-11-23T08:15:30Z", "start_date": null, "end_date": null, "duration_ms": null
+        }))
+        .expect("a task")
+    }
+
+    #[tokio::test]
+    async fn every_line_of_every_try_is_printed_once() {
+        /// Three lines for each try, whatever has been read already.
+        async fn log(Query(query): Query<std::collections::BTreeMap<String, String>>) -> String {
+            let line = |seq| {
+                let message = format!("{} of try {}", seq, query["try_number"]);
+                serde_json::json!({"seq": seq, "at": "2026-11-23T08:15:30Z", "stream": "log", "level": "info", "message": message})
+            };
+            [1, 2, 3].map(|seq| format!("{}\n", line(seq))).concat()
+        }
+
+        let base = stub::serve(axum::Router::new().route("/api/v1/tasks/{id}/log", get(log))).await;
+        let client = Client::new(&base, None).expect("a client");
+        let mut printer = LogPrinter::new(&client, "task_1", 1);
+        let mut printed = Vec::new();
+        for try_number in [0, 1, 1, 2, 2] {
+            let mut print = |line: &LogLine| {
+                printed.push(line.message.clone());
+                Ok(())
+            };
+            printer.catch_up(&task(try_number), &mut print).await.unwrap_or_else(|error| panic!("{error:?}"));
+        }
+        let all = [1, 2].map(|n| [1, 2, 3].map(|seq| format!("{seq} of try {n}"))).concat();
+        assert_eq!(printed, all);
+    }
 
     #[test]
     fn a_log_line_is_one_line_of_ours() {

@@ -15,6 +15,8 @@ mod progress;
 mod push;
 mod run;
 mod server;
+#[cfg(test)]
+pub(crate) mod stub;
 mod tasks;
 mod text;
 
@@ -200,7 +202,8 @@ mod tests {
             ("tasks list --limit 0", false),
             ("tasks show task_1", true),
             ("tasks show", false),
-            ("tasks logs task_1 --follow --try 2", true),
+            ("tasks logs task_1 --try 2", true),
+            ("tasks logs task_1 --follow --try 2", false),
             ("modules tags etl", true),
             ("modules download etl:1.4 -f x.wasm", true),
             ("bench --tasks 10 --in-flight 2 --batch 5 --output json", true),

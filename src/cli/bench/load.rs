@@ -216,3 +216,88 @@ async fn record_lines(mut body: Incoming, shared: &Shared, sent: Sent) -> Result
     }
     Ok(lines)
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::extract::State;
+    use axum::http::StatusCode;
+    use axum::response::IntoResponse;
+    use axum::routing::post;
+
+    use super::*;
+    use crate::cli::stub;
+    use crate::client::{Client, Module};
+    use crate::model::TaskId;
+
+    /// Answers every task with a success of its own, after it has turned away the first request.
+    #[derive(Default)]
+    struct Tasks {
+        requests: AtomicU64,
+        tasks: AtomicU64,
+    }
+
+    impl Tasks {
+        fn success(&self) -> String {
+            let id = TaskId::from_u64(self.tasks.fetch_add(1, Ordering::SeqCst));
+            let now = Timestamp::now();
+            format!(
+                r#"{{"id":"{id}","state":"success","outcome":"success","result":null,"queued_at":"{now}","start_date":"{now}"}}"#
+            )
+        }
+
+        fn turns_away(&self) -> bool {
+            self.requests.fetch_add(1, Ordering::SeqCst) == 0
+        }
+    }
+
+    async fn single(State(tasks): State<Arc<Tasks>>) -> axum::response::Response {
+        match tasks.turns_away() {
+            true => StatusCode::TOO_MANY_REQUESTS.into_response(),
+            false => (StatusCode::CREATED, tasks.success()).into_response(),
+        }
+    }
+
+    async fn batch(State(tasks): State<Arc<Tasks>>, body: String) -> axum::response::Response {
+        match tasks.turns_away() {
+            true => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+            false => body.lines().map(|_| tasks.success() + "\n").collect::<String>().into_response(),
+        }
+    }
+
+    async fn driven(shape: Shape, tasks: u64) -> (Arc<Mutex<Recorder>>, u64) {
+        let server = Arc::new(Tasks::default());
+        let app = axum::Router::new()
+            .route("/api/v1/tasks", post(single))
+            .route("/api/v1/tasks/batch", post(batch))
+            .with_state(server.clone());
+        let client = Client::new(&stub::serve(app).await, None).expect("a client");
+        let wire = Wire::to(&client).await.expect("an address");
+        let module: Module = serde_json::from_value(serde_json::json!({
+            "digest": crate::model::Digest::of(b""), "size_bytes": 0, "kind": "functions", "imports": [], "grants_needed": [],
+            "functions": [{"name": "run", "input_schema": {}, "output_schema": {}, "docs": "", "not_callable": null}]
+        }))
+        .expect("a module");
+        let payload = Payload::new(&module, None, 10, None).expect("a payload");
+        let recorder = Arc::new(Mutex::new(Recorder::new(true, false)));
+        let load = Load { wire: &wire, payload: &payload, tasks, in_flight: 8, shape, until_ended: true };
+        load.drive(recorder.clone(), &ProgressBar::hidden()).await.unwrap_or_else(|error| panic!("{error:?}"));
+        let requests = server.requests.load(Ordering::SeqCst);
+        (recorder, requests)
+    }
+
+    #[tokio::test]
+    async fn every_task_is_sent_once_and_its_answer_recorded() {
+        for (shape, tasks, requests) in [
+            (Shape::Singles, 50, 51),
+            (Shape::Singles, 1, 2),
+            (Shape::Paced { tasks_per_s: 5_000.0 }, 50, 51),
+            (Shape::Batches { size: 4 }, 50, 14),
+            (Shape::Batches { size: 100 }, 50, 2),
+        ] {
+            let (recorder, sent) = driven(shape, tasks).await;
+            let recorder = recorder.lock();
+            assert!(recorder.verdict(tasks).is_ok(), "{shape:?}: {:?}", recorder.verdict(tasks));
+            assert_eq!((recorder.ids.len() as u64, recorder.turned_away, sent), (tasks, 1, requests), "{shape:?}");
+        }
+    }
+}
