@@ -17,7 +17,7 @@ use tokio::io::AsyncReadExt;
 
 use crate::config::Secret;
 use crate::model::task::ArtifactRef;
-use crate::model::{Digest, Json, ModuleInfo, Outcome, Span, TaskError, TaskState, Timestamp, Usage};
+use crate::model::{Digest, FunctionInfo, Json, Outcome, Span, TaskError, TaskState, Timestamp, Usage};
 
 /// Tries of one call, the first included.
 const MAX_TRIES: u32 = 5;
@@ -150,12 +150,18 @@ pub struct Task {
 /// A module as the server shows it.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Module {
+    pub digest: Digest,
     #[serde(default)]
     pub name: Option<String>,
     #[serde(default)]
     pub tag: Option<String>,
-    #[serde(flatten)]
-    pub info: ModuleInfo,
+    pub size_bytes: u64,
+    #[serde(default)]
+    pub functions: Vec<FunctionInfo>,
+    #[serde(default)]
+    pub imports: Vec<String>,
+    #[serde(default)]
+    pub grants_needed: Vec<String>,
 }
 
 /// One page of a list.
@@ -573,9 +579,14 @@ fn innermost(error: &reqwest::Error) -> String {
 }
 
 impl Module {
-    /// Whether `digest` names this module.
-    pub fn is(&self, digest: Digest) -> bool {
-        self.info.digest == digest
+    pub fn function(&self, name: &str) -> Option<&FunctionInfo> {
+        self.functions.iter().find(|function| function.name == name)
+    }
+
+    /// The only one that can be called.
+    pub fn sole_function(&self) -> Option<&FunctionInfo> {
+        let mut callable = self.functions.iter().filter(|function| function.not_callable.is_none());
+        callable.next().filter(|_| callable.next().is_none())
     }
 }
 
@@ -662,6 +673,23 @@ mod tests {
         let keys = stub.keys.lock().clone();
         assert_eq!(keys.len(), 3);
         assert!(keys.iter().all(|key| key == &keys[0] && key.len() == 32), "{keys:?}");
+    }
+
+    #[test]
+    fn answers_are_read_with_the_place_of_what_is_wrong_in_them() {
+        let module =
+            br#"{"digest": "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "size_bytes": 8,
+            "kind": "functions", "later": 1, "functions": [{"name": "run", "input_schema": {"type": "null"},
+            "output_schema": true, "docs": "", "not_callable": null}]}"#;
+        let module: Module = read(module).expect("a module");
+        assert_eq!(module.sole_function().map(|function| function.input_schema.as_str()), Some(r#"{"type": "null"}"#));
+        let page: Page = read(br#"{"items": [{"a": 1}, 2], "next_cursor": "x"}"#).expect("a page");
+        assert_eq!(
+            (page.items[0].as_str(), page.items.len(), page.next_cursor.as_deref()),
+            (r#"{"a": 1}"#, 2, Some("x"))
+        );
+        let wrong = read::<Module>(br#"{"digest": "md5:00", "size_bytes": 8}"#).expect_err("no digest");
+        assert!(wrong.starts_with("digest: `md5:00`"), "{wrong}");
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use super::error::CliError;
 use super::output::Field;
 use super::server::SettingsArgs;
 use crate::config::{Loaded, SETTINGS};
+use crate::model::ByteSize;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
@@ -39,6 +40,9 @@ impl ConfigCommand {
             let value = match shown.value {
                 Value::Null => Field::or_dash(None::<String>),
                 Value::String(text) => text.into(),
+                Value::Number(bytes) if shown.key.ends_with("_bytes") => {
+                    ByteSize::new(bytes.as_u64().unwrap_or_default()).into()
+                }
                 other => other.into(),
             };
             vec![shown.key.into(), value, shown.origin.into(), shown.docs.into()]

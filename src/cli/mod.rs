@@ -31,15 +31,18 @@ use output::{Format, Output};
 
 const EXAMPLES: &str = "\
 Examples:
-  tradewind server                                   start a server in ./tradewind-data
-  tradewind run hello.wasm greet --input '{\"name\": \"Ada\"}'
-                                                     push a module, run a function, see log and result
-  tradewind push etl.wasm --name etl --tag 1.4       upload a module and name it
-  tradewind tasks list --state failed                what went wrong
-  tradewind bench --tasks 20000 --in-flight 256      how fast it is here
+  tradewind server                              start a server in ./tradewind-data
+  tradewind run hello.wasm greet -i '{\"name\": \"Ada\"}'
+                                                push, run, see log and result
+  tradewind push etl.wasm --name etl --tag 1.4  upload a module and name it
+  tradewind tasks list --state failed           what went wrong
+  tradewind bench --tasks 20000                 how fast it is here
 
-The server is found by TRADEWIND_URL and TRADEWIND_TOKEN; without them it is the one on this machine.
-Exit codes: 0 well, 1 the task failed, 2 wrong usage, 3 the server refused, 4 the server was not reached.";
+The server is found by TRADEWIND_URL and TRADEWIND_TOKEN;
+without them it is the one on this machine.
+
+Exit codes: 0 well, 1 the task failed, 2 wrong usage,
+3 the server refused, 4 the server was not reached.";
 
 /// A durable task runtime where every task is a sandboxed WebAssembly component.
 #[derive(Debug, Parser)]

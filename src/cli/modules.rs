@@ -88,10 +88,10 @@ impl ListCommand {
                 None => name,
             });
             rows.push(vec![
-                module.info.digest.into(),
+                module.digest.into(),
                 Field::or_dash(name),
-                text::size(module.info.size_bytes).into(),
-                module.info.functions.len().into(),
+                text::size(module.size_bytes).into(),
+                module.functions.len().into(),
             ]);
         }
         context.output.table(&["DIGEST", "NAME", "SIZE", "FUNCTIONS"], rows)?;
@@ -109,12 +109,12 @@ impl ShowCommand {
         let module: Module = answer.read()?;
         let list = |words: &[String]| Field::or_dash((!words.is_empty()).then(|| words.join(", ")));
         context.output.pairs(vec![
-            ("digest", module.info.digest.into()),
+            ("digest", module.digest.into()),
             ("name", Field::or_dash(module.name.clone())),
             ("tag", Field::or_dash(module.tag.clone())),
-            ("size", text::size(module.info.size_bytes).into()),
-            ("imports", list(&module.info.imports)),
-            ("grants needed", list(&module.info.grants_needed)),
+            ("size", text::size(module.size_bytes).into()),
+            ("imports", list(&module.imports)),
+            ("grants needed", list(&module.grants_needed)),
         ])?;
         context.output.line("")?;
         functions_table(&context.output, &module)
@@ -154,7 +154,7 @@ impl DownloadCommand {
     /// Writes beside the file and renames when the digest is right, so that a torn download is not taken for a module.
     async fn run(self, client: &Client) -> Result<(), CliError> {
         let module: Module = client.call(Call::get(&["modules", &self.module])).await?.read()?;
-        let digest = module.info.digest;
+        let digest = module.digest;
         let name = digest.to_string();
         let path = ["modules", name.as_str(), "content"];
         let mut response = client.stream(Call { accept: "application/wasm", ..Call::get(&path) }).await?;
@@ -165,7 +165,7 @@ impl DownloadCommand {
         let unwritable =
             |error: std::io::Error| CliError::Usage(format!("{} cannot be written: {error}", part.display()));
         let mut file = tokio::fs::File::create(&part).await.map_err(unwritable)?;
-        let bar = progress::bytes(module.info.size_bytes, &self.module);
+        let bar = progress::bytes(module.size_bytes, &self.module);
         let mut hasher = Sha256::new();
         let lost = |error: reqwest::Error| {
             CliError::Client(ClientError::Unreachable {
@@ -192,14 +192,14 @@ impl DownloadCommand {
             }));
         }
         tokio::fs::rename(&part, &self.file).await.map_err(unwritable)?;
-        eprintln!("{} written, {}", self.file.display(), text::size(module.info.size_bytes));
+        eprintln!("{} written, {}", self.file.display(), text::size(module.size_bytes));
         Ok(())
     }
 }
 
 /// What can be called in a module, and what it takes and gives.
 pub(super) fn functions_table(output: &Output, module: &Module) -> Result<(), CliError> {
-    let rows = module.info.functions.iter().map(|function| {
+    let rows = module.functions.iter().map(|function| {
         let docs = match &function.not_callable {
             Some(reason) => format!("cannot be called: {reason}"),
             None => function.docs.lines().next().unwrap_or_default().to_owned(),

@@ -75,7 +75,7 @@ impl Output {
         for row in rows {
             table.add_row(row.into_iter().map(|field| self.cell(field)).collect::<Vec<_>>());
         }
-        self.line(&table.trim_fmt())
+        self.print(table)
     }
 
     /// Names and values, one pair a row.
@@ -83,6 +83,13 @@ impl Output {
         let mut table = self.plain_table();
         for (name, field) in pairs {
             table.add_row(vec![Cell::new(name), self.cell(field)]);
+        }
+        self.print(table)
+    }
+
+    fn print(&self, mut table: Table) -> Result<(), CliError> {
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
         }
         self.line(&table.trim_fmt())
     }

@@ -51,9 +51,9 @@ impl PushCommand {
                 context.output.json(&pushed.json)?;
                 continue;
             }
-            context.output.line(&pushed.module.info.digest.to_string())?;
+            context.output.line(&pushed.module.digest.to_string())?;
             let note = if pushed.sent { "pushed" } else { "known already, not sent" };
-            eprintln!("{}: {note}, {}", file.display(), text::size(pushed.module.info.size_bytes));
+            eprintln!("{}: {note}, {}", file.display(), text::size(pushed.module.size_bytes));
             super::modules::functions_table(&context.output, &pushed.module)?;
         }
         Ok(())
@@ -76,7 +76,7 @@ pub(super) async fn push(client: &Client, file: &Path, name_and_tag: Option<(&st
         let named = match name_and_tag {
             None => true,
             Some((name, tag)) => match client.module(&format!("{name}:{tag}")).await? {
-                Some(answer) => answer.read::<Module>()?.is(digest),
+                Some(answer) => answer.read::<Module>()?.digest == digest,
                 None => false,
             },
         };
@@ -104,11 +104,11 @@ pub(super) async fn push(client: &Client, file: &Path, name_and_tag: Option<(&st
     bar.finish_and_clear();
     let answer = answer?;
     let module: Module = answer.read()?;
-    if !module.is(digest) {
+    if module.digest != digest {
         return Err(CliError::Usage(format!(
             "{} changed while it was pushed: the server now has {}; push it again",
             file.display(),
-            module.info.digest
+            module.digest
         )));
     }
     Ok(Pushed { json: answer.json()?, module, sent: true })

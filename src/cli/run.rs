@@ -14,13 +14,14 @@ use crate::model::{ByteSize, Json, QueueName, Span, Timestamp};
 
 const EXAMPLES: &str = "\
 Examples:
-  tradewind run hello.wasm                               push, run its only function, show log and result
+  tradewind run hello.wasm                      push, run its only function, show log and result
   tradewind run etl:1.4 load --input '{\"day\": \"2026-11-23\"}' --retries 3 --timeout 10m
   tradewind run stats.wasm mean --input @numbers.json --memory 512MiB
   jq .orders export.json | tradewind run etl:1.4 parse --input - > parsed.json
-  tradewind run etl:1.4 nightly --detach                 print the id and leave
+  tradewind run etl:1.4 nightly --detach        print the id and leave
 
-The log goes to stderr, the result to stdout. Exit code 0 when the task succeeded, 1 when it did not.";
+The log goes to stderr, the result to stdout.
+Exit code 0 when the task succeeded, 1 when it did not.";
 
 /// How long a submit waits for the end before the log is looked at.
 const FIRST_LOOK: Span = Span::from_millis(200);
@@ -128,7 +129,7 @@ impl RunCommand {
         let input = self.input.as_deref().map(read_input).transpose()?;
         let client = connect::client(&context.loaded.settings)?;
         let module = match names_file(&self.module) {
-            true => push::push(&client, Path::new(&self.module), None).await?.module.info.digest.to_string(),
+            true => push::push(&client, Path::new(&self.module), None).await?.module.digest.to_string(),
             false => self.module.clone(),
         };
         let request = self.request(&module, input)?;

@@ -35,13 +35,13 @@ use report::Report;
 
 const EXAMPLES: &str = "\
 Examples:
-  tradewind bench                                        10 000 tasks, one request each, 256 in flight
-  tradewind bench --tasks 100000 --in-flight 4000 --batch 500
-  tradewind bench --idle                                 latency of one task after the other
-  tradewind bench --rate 2000 --tasks 20000              2 000 tasks a second, whatever the server says
-  tradewind bench --queue-first --hold 60s --tasks 1000000 --batch 500 --in-flight 2000
+  tradewind bench                               one request each, 256 in flight
+  tradewind bench --tasks 100000 --batch 500
+  tradewind bench --idle                        latency of one task after the other
+  tradewind bench --rate 2000 --tasks 20000     2 000 a second, whatever the server says
+  tradewind bench --queue-first --hold 60s --tasks 1000000 --batch 500
 
-submit_ms: sent → accepted.   start_ms: accepted → the guest starts.   done_ms: sent → the result is here.
+submit_ms: sent → accepted; start_ms: accepted → the guest starts; done_ms: sent → result.
 With --queue-first, submit_ms is the time of the acknowledgement.";
 
 /// Measure how fast tasks run: pushes a guest that does nothing and submits it many times.
@@ -51,7 +51,7 @@ pub(super) struct BenchCommand {
     /// Tasks to run [default: 10000; with --idle 1000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     tasks: Option<u64>,
-    /// Tasks submitted and not yet answered [default: 256]
+    /// Tasks submitted and not yet answered [default: 256; four batches]
     #[arg(long, value_name = "C", value_parser = clap::value_parser!(u64).range(1..=100_000))]
     in_flight: Option<u64>,
     /// Tasks in one request [default: one request each]
@@ -170,7 +170,9 @@ impl BenchCommand {
         what: &str,
         recorder: Arc<Mutex<Recorder>>,
     ) -> Result<(), CliError> {
-        let in_flight = if self.idle { 1 } else { self.in_flight.unwrap_or(256) };
+        // Batches on fewer than four connections leave the server idle while one is read.
+        let by_default = self.batch.map_or(256, |size| 4 * size);
+        let in_flight = if self.idle { 1 } else { self.in_flight.unwrap_or(by_default) };
         let shape = match (self.batch, self.rate) {
             (Some(size), _) => Shape::Batches { size },
             (None, Some(tasks_per_s)) => Shape::Paced { tasks_per_s },

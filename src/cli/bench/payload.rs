@@ -20,16 +20,16 @@ impl Payload {
         not_before: Option<Timestamp>,
     ) -> Result<Self, CliError> {
         let function = match function {
-            Some(name) => module.info.function(name),
-            None => module.info.sole_function(),
+            Some(name) => module.function(name),
+            None => module.sole_function(),
         };
         let Some(function) = function else {
             return Err(CliError::Usage(format!(
                 "module {} has no such function, or several; name one with --function",
-                module.info.digest
+                module.digest
             )));
         };
-        let mut task = json!({ "module": module.info.digest, "function": function.name });
+        let mut task = json!({ "module": module.digest, "function": function.name });
         if input_bytes > 0 {
             task["input"] = padded(&function.input_schema.to_value(), input_bytes).ok_or_else(|| {
                 CliError::Usage(format!(
