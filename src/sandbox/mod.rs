@@ -1,4 +1,1 @@
 //! Runs guests: bytes, grants and limits in; an outcome out. Knows nothing of leases, HTTP or SQL.
-
-pub mod calibration;
-pub mod guests;
