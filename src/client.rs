@@ -370,20 +370,16 @@ impl Client {
         self.call(Call::get(&["tasks", id])).await
     }
 
-    /// The lines of one try after `after`. Empty where the try has not started yet.
-    pub async fn log(
-        &self,
-        id: &str,
-        try_number: Option<u32>,
-        after: Option<u64>,
-    ) -> Result<Vec<LogLine>, ClientError> {
-        let mut query = Vec::new();
-        query.extend(try_number.map(|n| ("try_number", n.to_string())));
-        query.extend(after.map(|seq| ("after", seq.to_string())));
+    /// The log of one try. Empty where that try has nothing to show yet.
+    pub async fn log(&self, id: &str, try_number: Option<u32>) -> Result<Vec<LogLine>, ClientError> {
+        let query = try_number.map_or(Vec::new(), |number| vec![("try_number", number.to_string())]);
         let path = ["tasks", id, "log"];
         let call = Call { query, accept: "application/x-ndjson", ..Call::get(&path) };
-        let answer = self.unless_missing(call).await?;
-        answer.map_or(Ok(Vec::new()), |answer| answer.read_lines())
+        match self.call(call).await {
+            Ok(answer) => answer.read_lines(),
+            Err(ClientError::Refused(problem)) if problem.code == "try_not_found" => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
     }
 
     /// One page of a list.

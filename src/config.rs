@@ -63,13 +63,12 @@ settings! {
         data_dir: PathBuf = PathBuf::from("tradewind-data"),
         /// Address and port to listen on. Port 0 takes a free one.
         listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8080)),
-        /// Names by which callers may address a loopback server, beside `localhost` and its addresses;
-        /// separated by commas.
-        allowed_hosts: String = String::new(),
         /// Open connections. Further ones wait to be accepted.
         max_connections: usize = 4096,
         /// Requests being answered. Further ones get 429 with Retry-After.
-        max_in_flight_requests: usize = 4096,
+        max_in_flight_requests: usize = 2048,
+        /// Batches being answered; each holds its body in memory until its last answer has left.
+        max_batches_in_flight: usize = 8,
         /// Body of one task.
         max_task_body_bytes: ByteSize = ByteSize::mib(4),
         /// Body of one batch of tasks.
@@ -77,9 +76,11 @@ settings! {
         /// An uploaded module.
         max_module_bytes: ByteSize = ByteSize::mib(256),
         /// Request line and headers of one request.
-        max_header_bytes: ByteSize = ByteSize::new(64 << 10),
-        /// How long a client may take for its request line and headers.
-        header_timeout: Span = Span::from_secs(30),
+        max_header_bytes: ByteSize = ByteSize::new(32 << 10),
+        /// How long a client may take for its request line and headers, and a connection may be idle.
+        header_timeout: Span = Span::from_secs(60),
+        /// How long a client may pause within a body.
+        body_timeout: Span = Span::from_secs(30),
         /// How long what runs may go on after the signal to stop; then it is handed back at no cost.
         graceful_stop: Span = Span::from_secs(30),
     }
@@ -98,19 +99,19 @@ settings! {
         guest_threads: usize = cores(),
         /// Compiled modules kept mapped, by the size of their code.
         module_cache_bytes: ByteSize = ByteSize::mib(512),
-        /// Threads that compile uploaded modules. Default: half of the cores, at least one.
-        compile_threads: usize = (cores() / 2).max(1),
+        /// Uploads taken in and compiled at the same time; further ones wait.
+        uploads: usize = 4,
     }
     /// What bounds every sandbox, whatever a task asks for.
     sandbox: SandboxSettings {
         /// The most memory that one attempt may be granted.
         max_memory_bytes: ByteSize = ByteSize::mib(1024),
         /// The most that one attempt may be granted for its result.
-        max_output_bytes: ByteSize = ByteSize::mib(64),
+        max_output_bytes: ByteSize = ByteSize::mib(256),
         /// The most that one attempt may be granted for its log.
         max_log_bytes: ByteSize = ByteSize::mib(256),
         /// The longest `execution_timeout` and `cpu_time` a task may ask for.
-        max_execution_timeout: Span = Span::from_secs(7 * 24 * 3600),
+        max_execution_timeout: Span = Span::from_secs(24 * 3600),
     }
     /// The limits of a task that names none.
     limits: LimitSettings {
@@ -131,12 +132,10 @@ settings! {
         resident_tasks: usize = 20_000,
         /// Bytes of waiting tasks kept in memory.
         resident_bytes: ByteSize = ByteSize::mib(64),
-        /// Commands that wait for the next commit. Further ones get 429.
-        mailbox_commands: usize = 16_384,
-        /// Bytes of commands that wait for the next commit.
-        mailbox_bytes: ByteSize = ByteSize::mib(256),
-        /// Commands in one commit.
-        max_batch: usize = 4096,
+        /// Submissions that wait to be applied. Further ones get 429.
+        max_waiting_submissions: usize = 50_000,
+        /// Changes after which a commit takes no further submissions.
+        batch_changes: usize = 2048,
     }
     /// How long what has ended is kept.
     retention: RetentionSettings {
@@ -144,10 +143,10 @@ settings! {
         ended_tasks: Span = Span::from_secs(30 * 24 * 3600),
         /// Idempotency keys.
         idempotency_keys: Span = Span::from_secs(24 * 3600),
-        /// Tasks removed in one step, so that removal never holds up work.
-        step_tasks: usize = 1000,
-        /// Pause between two looks.
-        interval: Span = Span::from_secs(60),
+        /// Tasks looked at in one step, so that removal never holds up work.
+        step_tasks: usize = 500,
+        /// Pause between two walks over what has ended.
+        interval: Span = Span::from_secs(600),
     }
     /// The server's own log, on stderr.
     log: LogSettings {
@@ -340,12 +339,13 @@ impl Loaded {
         let at_least_one = [
             ("server.max_connections", settings.server.max_connections),
             ("server.max_in_flight_requests", settings.server.max_in_flight_requests),
+            ("server.max_batches_in_flight", settings.server.max_batches_in_flight),
             ("worker.slots", settings.worker.slots),
             ("worker.guest_threads", settings.worker.guest_threads),
-            ("worker.compile_threads", settings.worker.compile_threads),
+            ("worker.uploads", settings.worker.uploads),
             ("engine.resident_tasks", settings.engine.resident_tasks),
-            ("engine.mailbox_commands", settings.engine.mailbox_commands),
-            ("engine.max_batch", settings.engine.max_batch),
+            ("engine.max_waiting_submissions", settings.engine.max_waiting_submissions),
+            ("engine.batch_changes", settings.engine.batch_changes),
             ("retention.step_tasks", settings.retention.step_tasks),
         ];
         for (key, value) in at_least_one {

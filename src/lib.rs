@@ -5,7 +5,15 @@
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod metrics;
 pub mod model;
-pub mod sandbox;
 pub mod server;
 pub mod telemetry;
+
+pub mod coordinator;
+pub mod engine;
+pub mod store;
+
+pub mod artifacts;
+pub mod sandbox;
+pub mod worker;

@@ -18,11 +18,13 @@ pub(super) struct LogPrinter<'a> {
     try_number: u32,
     /// The last line printed of that try.
     last: Option<u64>,
+    /// How the task was when the log was last read: a log that cannot have grown is not read again.
+    read_at: Option<(u32, TaskState)>,
 }
 
 impl<'a> LogPrinter<'a> {
     pub(super) fn new(client: &'a Client, id: &str, first_try: u32) -> Self {
-        Self { client, id: id.to_owned(), try_number: first_try, last: None }
+        Self { client, id: id.to_owned(), try_number: first_try, last: None, read_at: None }
     }
 
     /// Hands over what is new up to the try that `task` is at.
@@ -31,10 +33,14 @@ impl<'a> LogPrinter<'a> {
         task: &Task,
         print: &mut dyn FnMut(&LogLine) -> Result<(), CliError>,
     ) -> Result<(), CliError> {
+        let now = (task.try_number, task.state);
+        if task.state != TaskState::Running && self.read_at == Some(now) {
+            return Ok(());
+        }
+        self.read_at = Some(now);
         while self.try_number <= task.try_number {
-            let lines = self.client.log(&self.id, Some(self.try_number), self.last).await?;
+            let lines = self.client.log(&self.id, Some(self.try_number)).await?;
             for line in &lines {
-                // A server that takes no notice of `after` sends all lines again.
                 if self.last.is_none_or(|last| line.seq > last) {
                     print(line)?;
                     self.last = Some(line.seq);

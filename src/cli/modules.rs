@@ -9,10 +9,10 @@ use tokio::io::AsyncWriteExt;
 
 use super::error::CliError;
 use super::output::{Field, Output};
-use super::tasks::{PageArgs, pages};
+use super::tasks::{PageArgs, pages, whole};
 use super::{Context, connect, progress, text};
 use crate::client::{Call, Client, ClientError, Module};
-use crate::model::{Digest, ModuleName};
+use crate::model::{Digest, ModuleName, Timestamp};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ModulesCommand {
@@ -37,12 +37,10 @@ pub(super) struct ShowCommand {
     module: String,
 }
 
-/// List the tags of a name, and the digest behind each.
+/// List the tags of a name, and what each pointed at since when.
 #[derive(Debug, Args)]
 pub(super) struct TagsCommand {
     name: ModuleName,
-    #[command(flatten)]
-    page: PageArgs,
 }
 
 /// Delete a module or a tag. Refused while something needs it.
@@ -77,24 +75,32 @@ impl ModulesCommand {
 
 impl ListCommand {
     async fn run(self, context: &Context, client: &Client) -> Result<(), CliError> {
+        /// One module of a list: without the schemas of its functions.
+        #[derive(serde::Deserialize)]
+        struct ModuleRow {
+            digest: Digest,
+            #[serde(default)]
+            tags: Vec<String>,
+            size_bytes: u64,
+            #[serde(default)]
+            functions: Vec<String>,
+            created_at: Timestamp,
+        }
+
         let list = pages(client, &["modules"], Vec::new(), &self.page).await?;
         if context.output.is_json() {
             return context.output.json_list(&list.items, list.next_cursor.as_deref());
         }
-        let mut rows = Vec::new();
-        for module in list.read::<Module>()? {
-            let name = module.name.map(|name| match &module.tag {
-                Some(tag) => format!("{name}:{tag}"),
-                None => name,
-            });
-            rows.push(vec![
-                module.digest.into(),
-                Field::or_dash(name),
-                text::size(module.size_bytes).into(),
-                module.functions.len().into(),
-            ]);
-        }
-        context.output.table(&["DIGEST", "NAME", "SIZE", "FUNCTIONS"], rows)?;
+        let rows = list.read::<ModuleRow>()?.into_iter().map(|row| {
+            vec![
+                row.digest.into(),
+                Field::or_dash((!row.tags.is_empty()).then(|| row.tags.join(", "))),
+                text::size(row.size_bytes).into(),
+                row.functions.join(", ").into(),
+                row.created_at.into(),
+            ]
+        });
+        context.output.table(&["DIGEST", "TAGS", "SIZE", "FUNCTIONS", "UPLOADED"], rows.collect())?;
         list.tell_of_more();
         Ok(())
     }
@@ -123,19 +129,26 @@ impl ShowCommand {
 
 impl TagsCommand {
     async fn run(self, context: &Context, client: &Client) -> Result<(), CliError> {
-        /// One tag of a name.
+        /// What a tag pointed at from some moment on.
         #[derive(serde::Deserialize)]
         struct TagRow {
             tag: String,
-            digest: Digest,
+            /// `None`: the tag was taken away.
+            digest: Option<Digest>,
+            set_at: Timestamp,
+            #[serde(default)]
+            current: bool,
         }
 
-        let list = pages(client, &["modules", self.name.as_str(), "tags"], Vec::new(), &self.page).await?;
+        let list = whole(client, &["modules", self.name.as_str(), "tags"]).await?;
         if context.output.is_json() {
             return context.output.json_list(&list.items, list.next_cursor.as_deref());
         }
-        let rows = list.read::<TagRow>()?.into_iter().map(|row| vec![row.tag.into(), row.digest.into()]);
-        context.output.table(&["TAG", "DIGEST"], rows.collect())?;
+        let rows = list.read::<TagRow>()?.into_iter().map(|row| {
+            let digest = row.digest.map_or_else(|| "taken away".to_owned(), |digest| digest.to_string());
+            vec![row.tag.into(), digest.into(), row.set_at.into(), if row.current { "now" } else { "" }.into()]
+        });
+        context.output.table(&["TAG", "DIGEST", "SINCE", ""], rows.collect())?;
         list.tell_of_more();
         Ok(())
     }

@@ -45,9 +45,9 @@ pub(super) struct ListCommand {
     /// Only tasks of this queue
     #[arg(long)]
     queue: Option<String>,
-    /// Only tasks with this label, as in team=a; may be repeated
-    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
-    labels: Vec<(String, String)>,
+    /// Only tasks with this label, as in team=a
+    #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
+    label: Option<(String, String)>,
     #[command(flatten)]
     page: PageArgs,
 }
@@ -98,8 +98,6 @@ pub(super) struct ResultCommand {
 pub(super) struct AttemptsCommand {
     /// The task, task_…
     id: String,
-    #[command(flatten)]
-    page: PageArgs,
 }
 
 /// List what happened to a task.
@@ -107,8 +105,6 @@ pub(super) struct AttemptsCommand {
 pub(super) struct EventsCommand {
     /// The task, task_…
     id: String,
-    #[command(flatten)]
-    page: PageArgs,
 }
 
 /// Cancel tasks; one that runs is stopped at once.
@@ -150,7 +146,7 @@ impl ListCommand {
         query.extend(self.outcome.map(|outcome| ("outcome", outcome.to_string())));
         query.extend(self.module.map(|module| ("module", module)));
         query.extend(self.queue.map(|queue| ("queue", queue)));
-        query.extend(self.labels.iter().map(|(key, value)| ("label", format!("{key}:{value}"))));
+        query.extend(self.label.map(|(key, value)| ("label", format!("{key}:{value}"))));
         let list = pages(client, &["tasks"], query, &self.page).await?;
         if context.output.is_json() {
             return context.output.json_list(&list.items, list.next_cursor.as_deref());
@@ -228,7 +224,7 @@ impl LogsCommand {
             false => context.output.line(&follow::log_line(line)),
         };
         if !self.follow {
-            return client.log(&self.id, self.try_number, None).await?.iter().try_for_each(print);
+            return client.log(&self.id, self.try_number).await?.iter().try_for_each(print);
         }
         let mut log = LogPrinter::new(client, &self.id, 1);
         loop {
@@ -263,7 +259,7 @@ struct AttemptRow {
 
 impl AttemptsCommand {
     async fn run(self, context: &Context, client: &Client) -> Result<(), CliError> {
-        let list = pages(client, &["tasks", &self.id, "attempts"], Vec::new(), &self.page).await?;
+        let list = whole(client, &["tasks", &self.id, "attempts"]).await?;
         if context.output.is_json() {
             return context.output.json_list(&list.items, list.next_cursor.as_deref());
         }
@@ -297,7 +293,7 @@ struct EventRow {
 
 impl EventsCommand {
     async fn run(self, context: &Context, client: &Client) -> Result<(), CliError> {
-        let list = pages(client, &["tasks", &self.id, "events"], Vec::new(), &self.page).await?;
+        let list = whole(client, &["tasks", &self.id, "events"]).await?;
         if context.output.is_json() {
             return context.output.json_list(&list.items, list.next_cursor.as_deref());
         }
@@ -364,6 +360,12 @@ impl List {
     }
 }
 
+/// A list that comes as one page.
+pub(super) async fn whole(client: &Client, path: &[&str]) -> Result<List, ClientError> {
+    let page = client.page(path, Vec::new()).await?;
+    Ok(List { items: page.items, next_cursor: page.next_cursor, base: client.base().to_string() })
+}
+
 /// Follows a list from page to page until there is enough of it.
 pub(super) async fn pages(
     client: &Client,
@@ -379,10 +381,10 @@ pub(super) async fn pages(
         query.push(("limit", missing.min(PAGE).to_string()));
         query.extend(list.next_cursor.take().map(|cursor| ("cursor", cursor)));
         let page = client.page(path, query).await?;
-        let empty = page.items.is_empty();
+        // Where few match a filter, a page may be empty and yet not the last.
         list.items.extend(page.items.into_iter().take(missing));
         list.next_cursor = page.next_cursor;
-        if list.next_cursor.is_none() || list.items.len() >= enough || empty {
+        if list.next_cursor.is_none() || list.items.len() >= enough {
             return Ok(list);
         }
     }

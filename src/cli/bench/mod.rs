@@ -98,7 +98,7 @@ impl BenchCommand {
         let settings = &context.loaded.settings;
         let client = connect::client(settings)?;
         let wire = wire::Wire::to(&client).await?;
-        let guest = if self.log_lines > 0 { guests::noop_logging() } else { guests::noop() };
+        let guest = if self.log_lines > 0 { guests::one_line() } else { guests::noop() };
         let module = self.push_guest(&client, &guest).await?;
         let not_before = self.hold.map(|hold| Timestamp::now() + hold.get());
         let payload = Payload::new(&module, self.function.as_deref(), self.input_bytes, not_before)?;

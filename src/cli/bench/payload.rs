@@ -30,14 +30,12 @@ impl Payload {
             )));
         };
         let mut task = json!({ "module": module.digest, "function": function.name });
-        if input_bytes > 0 {
-            task["input"] = padded(&function.input_schema.to_value(), input_bytes).ok_or_else(|| {
-                CliError::Usage(format!(
-                    "function `{}` takes no text, so its input cannot have {input_bytes} bytes; name another guest with --module",
-                    function.name
-                ))
-            })?;
-        }
+        task["input"] = fitting(&function.input_schema.to_value(), input_bytes).ok_or_else(|| {
+            CliError::Usage(format!(
+                "function `{}` takes nothing that could be made up with {input_bytes} bytes of text; name another guest with --module",
+                function.name
+            ))
+        })?;
         if let Some(moment) = not_before {
             task["not_before"] = moment.to_string().into();
         }
@@ -57,20 +55,33 @@ impl Payload {
     }
 }
 
-/// An input of about `bytes` bytes that fits the schema: a long text where a text may stand.
-fn padded(schema: &Value, bytes: usize) -> Option<Value> {
-    let text = Value::from("x".repeat(bytes));
-    let takes_text = |schema: &Value| match &schema["type"] {
+/// An input that fits the schema, with `bytes` bytes of text in its first place for a text.
+fn fitting(schema: &Value, bytes: usize) -> Option<Value> {
+    // `A` is a digit of base 64 too, and four of them are always whole bytes.
+    let text = Value::from("A".repeat(bytes.next_multiple_of(4)));
+    let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
+        return match takes_text(schema) {
+            true if bytes > 0 => Some(text),
+            _ => (bytes == 0).then_some(Value::Null),
+        };
+    };
+    let place = properties.iter().find(|(_, schema)| takes_text(schema)).map(|(name, _)| name.as_str());
+    let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    // Anything else that is required would have to be guessed.
+    let known = required.iter().all(|name| Some(*name) == place);
+    match place {
+        Some(name) if known && (bytes > 0 || !required.is_empty()) => Some(json!({ name: text })),
+        _ => (bytes == 0 && known).then(|| json!({})),
+    }
+}
+
+fn takes_text(schema: &Value) -> bool {
+    match &schema["type"] {
         Value::Null => schema.as_bool() != Some(false) && schema.get("$ref").is_none(),
         Value::String(name) => name == "string",
         Value::Array(names) => names.iter().any(|name| name == "string"),
         _ => false,
-    };
-    let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
-        return takes_text(schema).then_some(text);
-    };
-    let (name, _) = properties.iter().find(|(_, schema)| takes_text(schema))?;
-    Some(json!({ name: text }))
+    }
 }
 
 #[cfg(test)]
@@ -79,11 +90,25 @@ mod tests {
 
     #[test]
     fn padding_goes_where_a_text_may_stand() {
-        let by_name = json!({"type": "object", "properties": {"n": {"type": "integer"}, "s": {"type": "string"}}});
-        assert_eq!(padded(&by_name, 2), Some(json!({"s": "xx"})));
-        assert_eq!(padded(&json!({"type": "string"}), 2), Some(json!("xx")));
-        assert_eq!(padded(&json!(true), 2), Some(json!("xx")));
-        assert_eq!(padded(&json!({"type": "object", "properties": {}}), 2), None);
-        assert_eq!(padded(&json!({"type": "null"}), 2), None);
+        let noop =
+            json!({"type": "object", "required": ["input"], "properties": {"input": {"type": ["string", "array"]}}});
+        let optional = json!({"type": "object", "properties": {"n": {"type": "integer"}, "s": {"type": "string"}}});
+        let number = json!({"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}});
+        let nothing = json!({"type": "object", "properties": {}});
+        for (schema, bytes, input) in [
+            (&noop, 0, Some(json!({"input": ""}))),
+            (&noop, 3, Some(json!({"input": "AAAA"}))),
+            (&optional, 0, Some(json!({}))),
+            (&optional, 4, Some(json!({"s": "AAAA"}))),
+            (&number, 0, None),
+            (&nothing, 0, Some(json!({}))),
+            (&nothing, 4, None),
+            (&json!({"type": "string"}), 4, Some(json!("AAAA"))),
+            (&json!(true), 4, Some(json!("AAAA"))),
+            (&json!(true), 0, Some(Value::Null)),
+            (&json!({"type": "null"}), 4, None),
+        ] {
+            assert_eq!(fitting(schema, bytes), input, "{schema} {bytes}");
+        }
     }
 }

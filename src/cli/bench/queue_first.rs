@@ -69,20 +69,32 @@ pub(super) async fn drain(
 async fn wait_until_empty(client: &Client) -> Result<(), ClientError> {
     let spinner = progress::spinner("waiting for the queue to empty");
     loop {
-        let mut waiting = false;
-        for state in WAITING {
-            let query = vec![("state", state.to_string()), ("limit", "1".to_owned())];
-            if !client.page(&["tasks"], query).await?.items.is_empty() {
-                waiting = true;
-                break;
-            }
-        }
-        if !waiting {
+        if !any_waiting(client).await? {
             spinner.finish_and_clear();
             return Ok(());
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+async fn any_waiting(client: &Client) -> Result<bool, ClientError> {
+    for state in WAITING {
+        let mut cursor = None;
+        loop {
+            let mut query = vec![("state", state.to_string()), ("limit", "1".to_owned())];
+            query.extend(cursor.map(|cursor| ("cursor", cursor)));
+            let page = client.page(&["tasks"], query).await?;
+            if !page.items.is_empty() {
+                return Ok(true);
+            }
+            // Empty, and yet perhaps not the last page.
+            match page.next_cursor {
+                Some(next) => cursor = Some(next),
+                None => break,
+            }
+        }
+    }
+    Ok(false)
 }
 
 struct End {
@@ -99,7 +111,7 @@ async fn ends(client: &Client, recorder: &Mutex<Recorder>) -> Result<HashMap<Tas
     };
     let Some(first) = first else { return Ok(HashMap::new()) };
     let id = first.to_string();
-    let page = client.page(&["tasks", &id, "events"], vec![("limit", "1000".to_owned())]).await?;
+    let page = client.page(&["tasks", &id, "events"], Vec::new()).await?;
     let mut after = events(client, page.items)?.iter().map(|event| event.seq).min().unwrap_or(0).saturating_sub(1);
 
     let bar = progress::tasks(count, "checking the change feed");

@@ -1,0 +1,153 @@
+//! Finds out what an uploaded module can do: its kind, functions and schemas.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::component::Component;
+
+use super::attempt::{Answer, Bounds, Call, End, attempt};
+use super::compile::{UploadError, in_background};
+use super::compiled::CompiledFile;
+use super::host::{Descriptor, Host, TASKS_INTERFACE};
+use super::log::NoLog;
+use super::module::{Exported, exported, tasks_export};
+use super::run::TaskContext;
+use super::stop::StopSignal;
+use super::values::Signature;
+use super::{Refused, Sandbox, SandboxError, schema};
+use crate::model::{FunctionInfo, Json, ModuleInfo, ModuleKind, TaskId, Timestamp};
+
+/// Bounds on asking a module for its tasks. It has no grant and no log.
+const LIST_TASKS_TIME: Duration = Duration::from_secs(1);
+const LIST_TASKS_MEMORY_BYTES: u64 = 64 << 20;
+const MAX_DESCRIPTORS_BYTES: usize = 8 << 20;
+const MAX_TASKS: usize = 1_000;
+const MAX_SCHEMA_BYTES: usize = 256 << 10;
+const MAX_DOCS_BYTES: usize = 64 << 10;
+const MAX_TASK_NAME_BYTES: usize = 200;
+
+impl Sandbox {
+    /// Describes a compiled module of `size_bytes` as uploaded. A module of the SDK
+    /// world is asked for its tasks, in a sandbox, within a second and 64 MiB.
+    pub async fn inspect(&self, file: &CompiledFile, size_bytes: u64) -> Result<ModuleInfo, UploadError> {
+        let component = self.map(file)?;
+        self.check_imports(&component)?;
+        let (kind, functions) = match tasks_export(&component, "list-tasks") {
+            Some(_) => (ModuleKind::Sdk, self.tasks(component.clone()).await?),
+            None => (ModuleKind::Functions, self.functions(&component)),
+        };
+        if !functions.iter().any(|function| function.not_callable.is_none()) {
+            return Err(no_functions(&functions).into());
+        }
+        let imports = component.component_type().imports(&self.0.engine).map(|(name, _)| name.to_owned()).collect();
+        Ok(ModuleInfo { digest: file.digest(), size_bytes, kind, functions, imports, grants_needed: Vec::new() })
+    }
+
+    fn functions(&self, component: &Component) -> Vec<FunctionInfo> {
+        let functions = exported(self, component).into_iter();
+        functions
+            .map(|Exported { name, ty, .. }| match Signature::of(&ty) {
+                Ok(signature) => FunctionInfo {
+                    name,
+                    input_schema: signature.input_schema(),
+                    output_schema: signature.output_schema(),
+                    docs: String::new(),
+                    not_callable: None,
+                },
+                Err(reason) => FunctionInfo {
+                    name,
+                    input_schema: Json::null(),
+                    output_schema: Json::null(),
+                    docs: String::new(),
+                    not_callable: Some(reason),
+                },
+            })
+            .collect()
+    }
+
+    async fn tasks(&self, component: Component) -> Result<Vec<FunctionInfo>, UploadError> {
+        let sandbox = self.clone();
+        let asked = self.threads().spawn(async move { sandbox.list_tasks(&component).await });
+        let descriptors = asked.await.ok_or(SandboxError::Closed)??;
+        // Compiling a schema is work on a stranger's text.
+        let described = in_background("schemas", move || describe(descriptors)).await?;
+        Ok(described?)
+    }
+
+    async fn list_tasks(&self, component: &Component) -> Result<Vec<Descriptor>, UploadError> {
+        let _room = self.room().await;
+        let instance = self.0.linker.instantiate_pre(component).map_err(SandboxError::engine("link a module"))?;
+        let list_tasks = tasks_export(component, "list-tasks")
+            .ok_or_else(|| invalid(format!("exports {TASKS_INTERFACE} without list-tasks")))?;
+        let context = TaskContext {
+            task_id: TaskId::from_u64(0),
+            try_number: 0,
+            deadline: Timestamp::now() + LIST_TASKS_TIME,
+            run: None,
+        };
+        let host = Host::new(LIST_TASKS_MEMORY_BYTES, context, Arc::new(NoLog));
+        let bounds = Bounds { wall: LIST_TASKS_TIME, cpu: LIST_TASKS_TIME, answer_bytes: MAX_DESCRIPTORS_BYTES };
+        let call = Call::ListTasks { list_tasks: &list_tasks };
+        let asked = attempt(&self.0, &instance, host, call, &bounds, &StopSignal::new()).await?;
+        match asked.end {
+            End::Answered(Answer::Descriptors(descriptors)) => Ok(descriptors),
+            End::Answered(_) => Err(invalid("answered list-tasks with something else").into()),
+            End::Broke(error) => {
+                Err(invalid(format!("failed when asked for its tasks: {}", error.root_cause())).into())
+            }
+            End::Stopped(_) => Err(invalid("took longer than a second to list its tasks").into()),
+        }
+    }
+}
+
+fn describe(descriptors: Vec<Descriptor>) -> Result<Vec<FunctionInfo>, Refused> {
+    if descriptors.len() > MAX_TASKS {
+        return Err(invalid(format!("lists {} tasks, more than {MAX_TASKS}", descriptors.len())));
+    }
+    let mut names = HashSet::new();
+    let mut functions = Vec::with_capacity(descriptors.len());
+    for Descriptor { name, input_schema, output_schema, docs } in descriptors {
+        if name.is_empty() || name.len() > MAX_TASK_NAME_BYTES || name.chars().any(char::is_control) {
+            return Err(invalid(format!("lists a task whose name is empty, too long or not printable: {name:.50?}")));
+        }
+        if !names.insert(name.clone()) {
+            return Err(invalid(format!("lists the task `{name}` twice")));
+        }
+        if docs.len() > MAX_DOCS_BYTES {
+            return Err(invalid(format!("has more than {MAX_DOCS_BYTES} bytes of docs for the task `{name}`")));
+        }
+        let input_schema = check_schema(&name, "input", input_schema)?;
+        let output_schema = check_schema(&name, "output", output_schema)?;
+        functions.push(FunctionInfo { name, input_schema, output_schema, docs, not_callable: None });
+    }
+    Ok(functions)
+}
+
+fn check_schema(task: &str, which: &str, text: String) -> Result<Json, Refused> {
+    let refuse = |reason: String| invalid(format!("has an {which} schema for the task `{task}` that {reason}"));
+    if text.len() > MAX_SCHEMA_BYTES {
+        return Err(refuse(format!("is larger than {MAX_SCHEMA_BYTES} bytes")));
+    }
+    let schema = Json::parse(text).map_err(|error| refuse(format!("is not JSON: {error}")))?;
+    schema::compile(&schema).map_err(|error| refuse(format!("is not a JSON Schema by itself: {error}")))?;
+    Ok(schema)
+}
+
+fn invalid(reason: impl Into<String>) -> Refused {
+    Refused::module("invalid_descriptors", reason, "build it with a current version of the SDK")
+}
+
+fn no_functions(functions: &[FunctionInfo]) -> Refused {
+    let reasons: Vec<String> = functions
+        .iter()
+        .filter_map(|function| function.not_callable.as_ref().map(|reason| format!("`{}` {reason}", function.name)))
+        .take(10)
+        .collect();
+    let reason = if reasons.is_empty() {
+        "exports no function".to_owned()
+    } else {
+        format!("exports no function that can be called: {}", reasons.join("; "))
+    };
+    Refused::module("no_functions", reason, "export a function with value types, or the world tradewind:task")
+}

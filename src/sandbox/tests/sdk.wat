@@ -1,0 +1,63 @@
+;; A module of the SDK world with one task, `greet`. VERSION is replaced by the test.
+(component
+  (import "tradewind:task/types@VERSION" (instance $types
+    (type $descriptor' (record
+      (field "name" string) (field "input-schema" string) (field "output-schema" string) (field "docs" string)))
+    (export "descriptor" (type (eq $descriptor')))
+    (type $advice' (variant (case "by-policy") (case "never") (case "after" u64)))
+    (export "retry-advice" (type $advice (eq $advice')))
+    (type $failure' (record
+      (field "message" string) (field "data" (option string)) (field "retry" $advice)))
+    (export "failure" (type $failure (eq $failure')))
+    (type $interruption' (variant (case "failed" $failure) (case "skipped" string)))
+    (export "interruption" (type (eq $interruption')))))
+  (alias export $types "descriptor" (type $descriptor))
+  (alias export $types "interruption" (type $interruption))
+  (core module $m
+    (memory (export "memory") 2)
+    (global $top (mut i32) (i32.const 65536))
+    (func (export "cabi_realloc") (param i32 i32 i32) (param $size i32) (result i32)
+      (local $place i32)
+      (local.set $place (i32.and (i32.add (global.get $top) (i32.const 7)) (i32.const -8)))
+      (global.set $top (i32.add (local.get $place) (local.get $size)))
+      (local.get $place))
+    ;; The descriptor: four texts.
+    (data (i32.const 16) "\20\00\00\00\01\00\00\00")
+    (data (i32.const 32) "\40\00\00\00\05\00\00\00" "\50\00\00\00SCHEMA_LENGTH" "\48\00\00\00\02\00\00\00" "\4c\00\00\00\02\00\00\00")
+    (data (i32.const 64) "greet")
+    (data (i32.const 72) "{}")
+    (data (i32.const 76) "Hi")
+    (data (i32.const 80) "SCHEMA_TEXT")
+    ;; By the first letter of the input: `f` fails, `s` skips; anything else is echoed.
+    (data (i32.const 512) "not now")
+    (func (export "list-tasks") (result i32) (i32.const 16))
+    (func (export "run") (param $name i32) (param $name_length i32) (param $input i32) (param $length i32) (result i32)
+      (local $first i32)
+      (local.set $first (i32.load8_u (i32.add (local.get $input) (i32.const 1))))
+      ;; failed: message, no data, retry after 7 ms
+      (if (i32.eq (local.get $first) (i32.const 102)) (then
+        (i32.store8 (i32.const 400) (i32.const 1))
+        (i32.store8 (i32.const 408) (i32.const 0))
+        (i32.store (i32.const 416) (i32.const 512))
+        (i32.store (i32.const 420) (i32.const 7))
+        (i32.store8 (i32.const 424) (i32.const 0))
+        (i32.store8 (i32.const 440) (i32.const 2))
+        (i64.store (i32.const 448) (i64.const 7))
+        (return (i32.const 400))))
+      (if (i32.eq (local.get $first) (i32.const 115)) (then
+        (i32.store8 (i32.const 400) (i32.const 1))
+        (i32.store8 (i32.const 408) (i32.const 1))
+        (i32.store (i32.const 416) (i32.const 512))
+        (i32.store (i32.const 420) (i32.const 7))
+        (return (i32.const 400))))
+      (i32.store8 (i32.const 400) (i32.const 0))
+      (i32.store (i32.const 408) (local.get $input))
+      (i32.store (i32.const 412) (local.get $length))
+      (i32.const 400)))
+  (core instance $i (instantiate $m))
+  (func $list-tasks (result (list $descriptor))
+    (canon lift (core func $i "list-tasks") (memory $i "memory") (realloc (func $i "cabi_realloc"))))
+  (func $run (param "name" string) (param "input" string) (result (result string (error $interruption)))
+    (canon lift (core func $i "run") (memory $i "memory") (realloc (func $i "cabi_realloc"))))
+  (instance $tasks (export "list-tasks" (func $list-tasks)) (export "run" (func $run)))
+  (export "tradewind:task/tasks@VERSION" (instance $tasks)))

@@ -1,0 +1,80 @@
+;; Sleeps, prints and logs.
+(component
+  (import "tradewind:task/log@1.0.0" (instance $log
+    (type $level' (enum "trace" "debug" "info" "warn" "error"))
+    (export "level" (type $level (eq $level')))
+    (export "write" (func (param "level" $level) (param "message" string)))))
+  (import "wasi:io/poll@0.2.0" (instance $poll
+    (export "pollable" (type $pollable (sub resource)))
+    (export "[method]pollable.block" (func (param "self" (borrow $pollable))))))
+  (alias export $poll "pollable" (type $pollable))
+  (import "wasi:clocks/monotonic-clock@0.2.0" (instance $clock
+    (alias outer 1 $pollable (type $pollable'))
+    (export "pollable" (type $pollable (eq $pollable')))
+    (export "subscribe-duration" (func (param "when" u64) (result (own $pollable))))))
+  (import "wasi:io/error@0.2.0" (instance $error (export "error" (type (sub resource)))))
+  (alias export $error "error" (type $error))
+  (import "wasi:io/streams@0.2.0" (instance $streams
+    (export "output-stream" (type $output-stream (sub resource)))
+    (alias outer 1 $error (type $error'))
+    (export "error" (type $error (eq $error')))
+    (type $stream-error' (variant (case "last-operation-failed" (own $error)) (case "closed")))
+    (export "stream-error" (type $stream-error (eq $stream-error')))
+    (export "[method]output-stream.blocking-write-and-flush"
+      (func (param "self" (borrow $output-stream)) (param "contents" (list u8))
+        (result (result (error $stream-error)))))))
+  (alias export $streams "output-stream" (type $output-stream))
+  (import "wasi:cli/stdout@0.2.0" (instance $stdout
+    (alias outer 1 $output-stream (type $output-stream'))
+    (export "output-stream" (type $output-stream (eq $output-stream')))
+    (export "get-stdout" (func (result (own $output-stream))))))
+  (import "wasi:cli/exit@0.2.0" (instance $exit
+    (export "exit" (func (param "status" (result))))))
+
+  (core module $memory
+    (memory (export "memory") 1)
+    (data (i32.const 64) "first\nsecond\nthird"))
+  (core instance $memory (instantiate $memory))
+  (alias export $log "write" (func $write))
+  (alias export $poll "[method]pollable.block" (func $block))
+  (alias export $clock "subscribe-duration" (func $subscribe))
+  (alias export $streams "[method]output-stream.blocking-write-and-flush" (func $print))
+  (alias export $stdout "get-stdout" (func $get-stdout))
+  (alias export $exit "exit" (func $exit))
+  (core func $write (canon lower (func $write) (memory $memory "memory")))
+  (core func $block (canon lower (func $block)))
+  (core func $subscribe (canon lower (func $subscribe)))
+  (core func $print (canon lower (func $print) (memory $memory "memory")))
+  (core func $get-stdout (canon lower (func $get-stdout)))
+  (core func $exit (canon lower (func $exit)))
+  (core module $m
+    (import "memory" "memory" (memory 1))
+    (import "host" "write" (func $write (param i32 i32 i32)))
+    (import "host" "block" (func $block (param i32)))
+    (import "host" "subscribe" (func $subscribe (param i64) (result i32)))
+    (import "host" "print" (func $print (param i32 i32 i32 i32)))
+    (import "host" "get-stdout" (func $get-stdout (result i32)))
+    (import "host" "exit" (func $exit (param i32)))
+    ;; Both say "first" before they go on for ever.
+    (func (export "sleep") (param $nanoseconds i64)
+      (call $write (i32.const 2) (i32.const 64) (i32.const 5))
+      (call $block (call $subscribe (local.get $nanoseconds))))
+    (func (export "spin")
+      (call $write (i32.const 2) (i32.const 64) (i32.const 5))
+      (loop $again (br $again)))
+    (func (export "print")
+      (call $print (call $get-stdout) (i32.const 64) (i32.const 18) (i32.const 16)))
+    (func (export "exit") (call $exit (i32.const 1))))
+  (core instance $i (instantiate $m
+    (with "memory" (instance $memory))
+    (with "host" (instance
+      (export "write" (func $write))
+      (export "block" (func $block))
+      (export "subscribe" (func $subscribe))
+      (export "print" (func $print))
+      (export "get-stdout" (func $get-stdout))
+      (export "exit" (func $exit))))))
+  (func (export "sleep") (param "nanoseconds" u64) (canon lift (core func $i "sleep")))
+  (func (export "spin") (canon lift (core func $i "spin")))
+  (func (export "print") (canon lift (core func $i "print")))
+  (func (export "exit") (canon lift (core func $i "exit"))))
