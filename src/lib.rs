@@ -5,6 +5,8 @@
 pub mod metrics;
 pub mod model;
 
+pub mod api;
+
 pub mod coordinator;
 pub mod engine;
 pub mod store;
