@@ -10,6 +10,8 @@ pub mod model;
 pub mod server;
 pub mod telemetry;
 
+pub mod api;
+
 pub mod coordinator;
 pub mod engine;
 pub mod store;
