@@ -94,12 +94,14 @@ pub(super) struct EventNote {
     pub at: Timestamp,
     pub outcome: Option<Outcome>,
     pub by: Option<Arc<str>>,
+    /// Where it ends an attempt: which try that was.
+    pub try_number: Option<u32>,
     pub attempt: Option<Box<AttemptRow>>,
 }
 
 impl EventKind {
     pub(super) fn note(self, at: Timestamp) -> EventNote {
-        EventNote { event: self, at, outcome: None, by: None, attempt: None }
+        EventNote { event: self, at, outcome: None, by: None, try_number: None, attempt: None }
     }
 }
 
@@ -126,7 +128,7 @@ impl Engine {
             previous: task.last_event,
             at: note.at,
             event: note.event,
-            try_number: task.tries_used + u32::from(running),
+            try_number: note.try_number.unwrap_or(task.tries_used + u32::from(running)),
             state: task.phase.state(),
             outcome: note.outcome,
             by: note.by,
