@@ -162,6 +162,8 @@ impl Engine {
     }
 
     /// The batch is durable: what need not be in memory leaves it.
+    ///
+    /// Release the starts of the batch before the stops that are due after this.
     pub fn committed(&mut self, batch: u64, changes: &Changes) {
         self.durable_batch = batch;
         for row in &changes.keys {
@@ -170,7 +172,20 @@ impl Engine {
             }
         }
         for change in &changes.tasks {
+            self.stop_what_starts_too_late(change.record.id, change.record.fence);
             self.leave_if_idle(change.record.id);
+        }
+    }
+
+    /// An attempt that waited for this batch starts now. If it was stopped while
+    /// it waited, that stop came before its start, to a host that had nothing to stop.
+    fn stop_what_starts_too_late(&mut self, id: TaskId, fence: u32) {
+        if let Some(host) = self.orphans.get(&(id, fence)) {
+            self.stops.push((*host, id, fence));
+        }
+        let Some(task) = self.tasks.get(&id) else { return };
+        if let Phase::Running { host, stopping: Some(_), .. } = task.phase {
+            self.stops.push((host, id, task.fence));
         }
     }
 }
