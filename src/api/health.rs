@@ -7,18 +7,7 @@ use serde::Serialize;
 
 use super::problem::{Kind, Problem};
 use super::{Api, OPENAPI};
-
-/// Whether tasks can be accepted now. Told by whoever starts and stops the parts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Readiness {
-    Starting,
-    Ready,
-    /// The store refuses to write, say.
-    Degraded {
-        reason: String,
-    },
-    Stopping,
-}
+use crate::coordinator::Readiness;
 
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct Health {

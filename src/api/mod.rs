@@ -30,15 +30,15 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::artifacts::Artifacts;
+use crate::coordinator::Readiness;
 use crate::coordinator::{Coordinator, Modules};
 use crate::metrics::Metrics;
 use crate::store::Reads;
-use crate::worker::Segments;
+use crate::worker::{LiveAttempts, Segments};
 
 use auth::{Hosts, Tokens};
 use bounds::Bounds;
 use edge::Edge;
-use health::Readiness;
 
 /// Every address. `docs` of a route stand at its handler.
 fn routes() -> OpenApiRouter<Api> {
@@ -81,6 +81,7 @@ pub struct Parts {
     pub modules: Modules,
     pub artifacts: Artifacts,
     pub segments: Segments,
+    pub live: LiveAttempts,
     pub reads: Reads,
     pub metrics: Arc<Metrics>,
     pub readiness: watch::Receiver<Readiness>,

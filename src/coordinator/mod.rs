@@ -16,15 +16,15 @@ mod turn;
 mod writer;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::engine::{Ending, EngineConfig, HostId};
 use crate::metrics::Metrics;
 use crate::model::{Digest, TaskId, TaskRecord, TaskSpec, TaskState, Timestamp};
-use crate::store::{CommitError, DataDirectory, ModuleChange};
+use crate::store::{CommitError, DataDirectory, ModuleChange, Writer};
 use crate::worker::LocalWorker;
 
 use answers::ReplyTo;
@@ -48,6 +48,16 @@ pub struct CoordinatorSettings {
     /// How long a graceful stop lets attempts run before it hands them back. Default 30 s.
     pub graceful_stop: Duration,
     pub retention: RetentionSettings,
+}
+
+/// Whether commands are accepted now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    Starting,
+    Ready,
+    /// The store refuses to write, say.
+    Degraded { reason: String },
+    Stopping,
 }
 
 /// A task to be accepted.
@@ -131,7 +141,7 @@ pub struct Coordinator {
 pub(crate) struct Shared {
     pub(crate) mailbox: Mailbox<Message>,
     pub(crate) waiting_submissions: AtomicUsize,
-    pub(crate) ready: AtomicBool,
+    pub(crate) readiness: watch::Sender<Readiness>,
     pub(crate) metrics: Arc<Metrics>,
     max_waiting_submissions: usize,
 }
@@ -158,7 +168,7 @@ impl Coordinator {
             shared: Arc::new(Shared {
                 mailbox: Mailbox::default(),
                 waiting_submissions: AtomicUsize::new(0),
-                ready: AtomicBool::new(false),
+                readiness: watch::Sender::new(Readiness::Starting),
                 metrics,
                 max_waiting_submissions: settings.max_waiting_submissions,
             }),
@@ -169,10 +179,10 @@ impl Coordinator {
     pub fn start(
         &self,
         mut settings: CoordinatorSettings,
+        mut writer: Writer,
         data: &DataDirectory,
         worker: LocalWorker,
     ) -> Result<Running, StartError> {
-        let mut writer = data.writer()?;
         let history = data.history()?;
         let (key, unclean) = writer::UNCLEAN;
         if writer.meta(key).as_deref() == Some(unclean) {
@@ -190,9 +200,9 @@ impl Coordinator {
         Ok(Running { threads: vec![turn_thread, writer_thread] })
     }
 
-    /// Whether commands are accepted: false before the engine is loaded and while the store fails.
-    pub fn is_ready(&self) -> bool {
-        self.shared.ready.load(Ordering::Acquire)
+    /// Whether commands are accepted.
+    pub fn readiness(&self) -> watch::Receiver<Readiness> {
+        self.shared.readiness.subscribe()
     }
 
     /// Accepts a task. With `wait`, answers when it has ended or the time is up.

@@ -15,7 +15,7 @@ use crate::worker::LocalWorker;
 use super::answers::{Ack, Postman, ReplyTo, Waiters};
 use super::retention::Sweeper;
 use super::writer::{Job, Written};
-use super::{ChangeError, ChangeReply, CoordinatorSettings, Message, Shared, Submission, SubmitError, random_seed};
+use super::{ChangeError, ChangeReply, CoordinatorSettings, Message, Readiness, Shared, Submission, SubmitError, random_seed};
 
 /// How often a failing store is asked whether it works again.
 const PROBE_INTERVAL: Duration = Duration::from_millis(250);
@@ -107,7 +107,7 @@ impl Turn {
         let now = Timestamp::now();
         turn.engine.apply(Command::HostLost { host: HostId::GONE }, now);
         turn.join_host(now);
-        turn.shared.ready.store(true, Ordering::Release);
+        turn.shared.readiness.send_replace(Readiness::Ready);
         Ok(turn)
     }
 
@@ -439,7 +439,7 @@ impl Turn {
     fn fail(&mut self, error: CommitError, now: Timestamp) {
         tracing::error!(%error, "a commit failed: nothing starts and nothing is accepted until the store works again");
         let reason = error.to_string();
-        self.shared.ready.store(false, Ordering::Release);
+        self.shared.readiness.send_replace(Readiness::Degraded { reason: reason.clone() });
         self.worker.abandon_all();
         let in_flight = self.in_flight.take();
         for ack in in_flight.into_iter().flat_map(|batch| batch.acks).chain(std::mem::take(&mut self.acks)) {
@@ -469,7 +469,7 @@ impl Turn {
         self.engine.apply(Command::HostLost { host: HostId::GONE }, now);
         self.health = Health::Well;
         self.join_host(now);
-        self.shared.ready.store(true, Ordering::Release);
+        self.shared.readiness.send_replace(Readiness::Ready);
     }
 
     /// Offers this process's slots, under a name that no attempt of before carries.
@@ -484,7 +484,7 @@ impl Turn {
     fn begin_to_stop(&mut self, now: Timestamp) {
         if self.stop.is_none() {
             self.engine.apply(Command::HostDraining { host: self.host }, now);
-            self.shared.ready.store(false, Ordering::Release);
+            self.shared.readiness.send_replace(Readiness::Stopping);
             self.stop = Some(Stopping::Draining { until: now + self.settings.graceful_stop });
         }
     }

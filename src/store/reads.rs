@@ -224,6 +224,15 @@ impl Reader<'_> {
         }
     }
 
+    /// Those of the segments that hold no attempt's log.
+    pub fn unnamed_segments(&self, mut segments: Vec<u64>) -> Result<Vec<u64>, ReadError> {
+        let mut named = self.connection.prepare_cached("SELECT segment FROM log_segments")?;
+        let named = named.query_map([], |row| row.get::<_, i64>(0))?;
+        let named = named.collect::<rusqlite::Result<std::collections::HashSet<i64>>>()?;
+        segments.retain(|&segment| !named.contains(&(segment as i64)));
+        Ok(segments)
+    }
+
     /// Walks a task's events from the newest to the oldest.
     fn chain<T>(
         &self,
