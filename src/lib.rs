@@ -2,5 +2,20 @@
 //!
 //! In reading order, along the way of one task:
 
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod metrics;
 pub mod model;
+pub mod server;
+pub mod telemetry;
+
+pub mod api;
+
+pub mod coordinator;
+pub mod engine;
+pub mod store;
+
+pub mod artifacts;
 pub mod sandbox;
+pub mod worker;

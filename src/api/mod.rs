@@ -1,0 +1,140 @@
+//! The HTTP surface: every address on one screen.
+//!
+//! A request passes the edge (`edge`: host, token, bounds), is parsed at once into
+//! the nouns of `model` (`extract`, `tasks::submit`), and becomes one call of the
+//! coordinator or one read of the store. Refusals are `problem::Problem`s.
+
+pub mod auth;
+pub mod bounds;
+pub mod edge;
+pub mod events;
+pub mod extract;
+pub mod health;
+pub mod modules;
+pub mod page;
+pub mod problem;
+pub mod request_id;
+pub mod serve;
+pub mod tasks;
+
+#[cfg(test)]
+mod tests;
+
+use std::ops::Deref;
+use std::sync::{Arc, LazyLock};
+
+use axum::Router;
+use tokio::sync::{Semaphore, watch};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::artifacts::Artifacts;
+use crate::coordinator::Readiness;
+use crate::coordinator::{Coordinator, Modules};
+use crate::metrics::Metrics;
+use crate::store::Reads;
+use crate::worker::{LiveAttempts, Segments};
+
+use auth::{Hosts, Tokens};
+use bounds::Bounds;
+use edge::Edge;
+
+/// Every address. `docs` of a route stand at its handler.
+fn routes() -> OpenApiRouter<Api> {
+    let v1 = OpenApiRouter::new()
+        .routes(routes!(tasks::submit::submit, tasks::read::list))
+        .routes(routes!(tasks::batch::batch))
+        .routes(routes!(tasks::read::show))
+        .routes(routes!(tasks::read::result))
+        .routes(routes!(tasks::read::attempts))
+        .routes(routes!(tasks::read::events))
+        .routes(routes!(tasks::log::log))
+        .routes(routes!(tasks::change::cancel))
+        .routes(routes!(tasks::change::rerun))
+        .routes(routes!(modules::upload, modules::list))
+        .routes(routes!(modules::show, modules::delete))
+        .routes(routes!(modules::tags))
+        .routes(routes!(modules::content))
+        .routes(routes!(events::list));
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::metrics))
+        .routes(routes!(health::openapi))
+        .nest("/api/v1", v1)
+}
+
+/// What the handlers work with. Cheap to clone.
+#[derive(Clone)]
+pub struct Api(Arc<Shared>);
+
+struct Shared {
+    parts: Parts,
+    /// Room for batches: each holds its body in memory until its last answer has left.
+    batches: Arc<Semaphore>,
+}
+
+/// The parts behind the API.
+pub struct Parts {
+    pub coordinator: Coordinator,
+    pub modules: Modules,
+    pub artifacts: Artifacts,
+    pub segments: Segments,
+    pub live: LiveAttempts,
+    pub reads: Reads,
+    pub metrics: Arc<Metrics>,
+    pub readiness: watch::Receiver<Readiness>,
+    pub bounds: Bounds,
+}
+
+impl Api {
+    fn batches(&self) -> &Arc<Semaphore> {
+        &self.0.batches
+    }
+}
+
+impl Deref for Api {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0.parts
+    }
+}
+
+/// The whole service: give it to `serve::serve`.
+pub fn edge(parts: Parts, tokens: Tokens, hosts: Hosts) -> Edge {
+    let (bounds, metrics) = (parts.bounds.clone(), parts.metrics.clone());
+    let batches = Arc::new(Semaphore::new(bounds.max_batches_in_flight));
+    let router: Router<Api> = routes().into();
+    let router = router
+        .fallback(edge::route_not_found)
+        .method_not_allowed_fallback(edge::method_not_allowed)
+        .with_state(Api(Arc::new(Shared { parts, batches })));
+    Edge::new(router, tokens, hosts, &bounds, metrics)
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Tradewind", description = "A durable task runtime where every task is a sandboxed WebAssembly component."),
+    modifiers(&BearerToken),
+    security(("token" = [])),
+    tags((name = "tasks"), (name = "modules"), (name = "events"), (name = "server"))
+)]
+struct Document;
+
+struct BearerToken;
+
+impl utoipa::Modify for BearerToken {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+        let scheme = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
+        openapi.components.get_or_insert_default().add_security_scheme("token", scheme);
+    }
+}
+
+/// The description of all routes, as it is served.
+static OPENAPI: LazyLock<String> = LazyLock::new(|| {
+    let document = routes().into_openapi();
+    document.to_pretty_json().expect("the description is plain data")
+});

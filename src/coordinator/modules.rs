@@ -1,0 +1,421 @@
+//! The modules of this installation: taken in, named, loaded, removed.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Semaphore;
+
+use crate::artifacts::Artifacts;
+use crate::model::names::NotAName;
+use crate::model::{Digest, ModuleInfo, ModuleName, Tag, TaskId, Timestamp};
+use crate::sandbox::{self, CompiledStore, Module, ModuleCache, Refused, Sandbox};
+use crate::store::{ModuleChange, ReadError, Reads};
+
+use super::{CommitFailed, Coordinator};
+
+#[derive(Debug, Clone)]
+pub struct ModulesSettings {
+    /// Where uploads wait until they are complete.
+    pub incoming: PathBuf,
+    /// Size of a module. Default 256 MiB.
+    pub max_bytes: u64,
+    /// Uploads at the same time; further ones wait. Default 4.
+    pub uploads: usize,
+}
+
+/// How a caller names a module: `sha256:…`, `name:tag`, or `name` for its tag `latest`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ModuleRef {
+    Digest(Digest),
+    Named(ModuleName, Tag),
+}
+
+#[derive(Debug)]
+pub struct Uploaded {
+    pub info: Arc<ModuleInfo>,
+    /// False: the same bytes were here before.
+    pub created: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error("the module is larger than {limit} bytes")]
+    TooLarge { limit: u64 },
+    /// The caller broke off.
+    #[error("the upload was interrupted: {0}")]
+    Interrupted(String),
+    #[error("{reason}")]
+    Unavailable { reason: String },
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum DeleteError {
+    #[error(transparent)]
+    NotFound(#[from] NotFound),
+    #[error("the module is in use by {}", by.join(", "))]
+    InUse { by: Vec<String> },
+    #[error("{reason}")]
+    Unavailable { reason: String },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no module {0}")]
+pub struct NotFound(pub ModuleRef);
+
+/// Why a module cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ModuleError {
+    #[error(transparent)]
+    NotFound(#[from] NotFound),
+    #[error("{reason}")]
+    Unavailable { reason: String },
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Modules {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: ModulesSettings,
+    sandbox: Sandbox,
+    compiled: Arc<CompiledStore>,
+    cache: ModuleCache,
+    artifacts: Artifacts,
+    reads: Reads,
+    coordinator: Coordinator,
+    names: Mutex<Names>,
+    uploads: Semaphore,
+}
+
+/// Where names point, as far as somebody has asked.
+#[derive(Default)]
+struct Names {
+    digests: HashMap<(ModuleName, Tag), Digest>,
+    /// Grows with every change, so that an answer read before one is not remembered after it.
+    generation: u64,
+}
+
+/// Names that are remembered; beyond it all are forgotten and asked again.
+const REMEMBERED_NAMES: usize = 10_000;
+
+impl Modules {
+    pub fn new(
+        settings: ModulesSettings,
+        sandbox: Sandbox,
+        compiled: Arc<CompiledStore>,
+        cache: ModuleCache,
+        artifacts: Artifacts,
+        reads: Reads,
+        coordinator: Coordinator,
+    ) -> std::io::Result<Self> {
+        // What an upload left that was cut off by the end of the process.
+        let _ = std::fs::remove_dir_all(&settings.incoming);
+        crate::store::create_private_directory(&settings.incoming)?;
+        let uploads = Semaphore::new(settings.uploads);
+        let names = Mutex::default();
+        let inner = Inner { settings, sandbox, compiled, cache, artifacts, reads, coordinator, names, uploads };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The module, if its name is remembered and it is loaded: two look-ups.
+    pub fn try_ready(&self, reference: &ModuleRef) -> Option<Arc<Module>> {
+        let digest = match reference {
+            ModuleRef::Digest(digest) => *digest,
+            ModuleRef::Named(name, tag) => {
+                // The key is two counted pointers, not a copy of the text.
+                *self.inner.names.lock().digests.get(&(name.clone(), tag.clone()))?
+            }
+        };
+        self.inner.cache.get(digest)
+    }
+
+    /// What the reference means now.
+    pub async fn resolve(&self, reference: &ModuleRef) -> Result<Digest, ModuleError> {
+        let (name, tag) = match reference {
+            ModuleRef::Digest(digest) => return Ok(*digest),
+            ModuleRef::Named(name, tag) => (name.clone(), tag.clone()),
+        };
+        let key = (name.clone(), tag.clone());
+        let generation = {
+            let names = self.inner.names.lock();
+            if let Some(digest) = names.digests.get(&key) {
+                return Ok(*digest);
+            }
+            names.generation
+        };
+        let found = self.inner.reads.run(move |reader| reader.resolve(&name, &tag)).await?;
+        let digest = found.ok_or_else(|| NotFound(reference.clone()))?;
+        let mut names = self.inner.names.lock();
+        if names.generation == generation {
+            if names.digests.len() >= REMEMBERED_NAMES {
+                names.digests.clear();
+            }
+            names.digests.insert(key, digest);
+        }
+        Ok(digest)
+    }
+
+    pub async fn info(&self, digest: Digest) -> Result<Arc<ModuleInfo>, ModuleError> {
+        if let Some(module) = self.inner.cache.get(digest) {
+            return Ok(module.info().clone());
+        }
+        let found = self.inner.reads.run(move |reader| reader.module(&digest)).await?;
+        Ok(found.ok_or(NotFound(ModuleRef::Digest(digest)))?)
+    }
+
+    /// The module, loaded: from memory, from disk, or compiled anew from its bytes.
+    pub async fn module(&self, digest: Digest) -> Result<Arc<Module>, ModuleError> {
+        if let Some(module) = self.inner.cache.get(digest) {
+            return Ok(module);
+        }
+        let info = self.info(digest).await?;
+        let loaded = self.inner.cache.get_or_load(&info, self.inner.artifacts.module(digest)).await;
+        loaded.map_err(|error| ModuleError::Unavailable { reason: error.to_string() })
+    }
+
+    /// The bytes as they were uploaded.
+    pub async fn content(&self, digest: Digest) -> Result<Bytes, ModuleError> {
+        let info = self.info(digest).await?;
+        let bytes = self.inner.artifacts.module(info.digest).await;
+        bytes.map_err(|error| ModuleError::Unavailable { reason: error.to_string() })
+    }
+
+    /// Takes a module in: streamed to disk, compiled, looked through, kept, and
+    /// only then named. What is refused leaves nothing behind.
+    pub async fn upload<S, E>(
+        &self,
+        body: S,
+        name: Option<(ModuleName, Tag)>,
+        by: Arc<str>,
+    ) -> Result<Uploaded, UploadError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Unpin,
+        E: fmt::Display,
+    {
+        let _turn = self.inner.uploads.acquire().await.map_err(unavailable)?;
+        let incoming = Incoming::receive(&self.inner.settings, body).await?;
+        let digest = incoming.digest;
+        let at = Timestamp::now();
+        let known = match self.info(digest).await {
+            Ok(info) => Some(info),
+            Err(ModuleError::NotFound(_)) => None,
+            Err(error) => return Err(unavailable(error)),
+        };
+        let created = known.is_none();
+        let mut changes = Vec::new();
+        let info = match known {
+            Some(info) => info,
+            None => {
+                let info = self.take_in(&incoming).await?;
+                changes.push(ModuleChange::Put { info: info.clone(), at, by: by.clone() });
+                info
+            }
+        };
+        if let Some((name, tag)) = &name {
+            let current = self.resolve(&ModuleRef::Named(name.clone(), tag.clone())).await.ok();
+            if current != Some(digest) {
+                let (name, tag) = (name.clone(), tag.clone());
+                changes.push(ModuleChange::Tag { name, tag, digest: Some(digest), at, by });
+            }
+        }
+        if !changes.is_empty() {
+            self.inner.coordinator.change_modules(changes).await?;
+            self.forget_names();
+        }
+        // The first task should not pay for loading; if it fails here it is tried again there.
+        if let Err(error) = self.module(digest).await {
+            tracing::warn!(%digest, %error, "an uploaded module could not be loaded yet");
+        }
+        Ok(Uploaded { info, created })
+    }
+
+    async fn take_in(&self, incoming: &Incoming) -> Result<Arc<ModuleInfo>, UploadError> {
+        let wasm: Bytes = tokio::fs::read(&incoming.path).await.map_err(unavailable)?.into();
+        let code = self.inner.sandbox.compile_in_background(wasm.clone()).await?;
+        let (compiled, digest) = (self.inner.compiled.clone(), incoming.digest);
+        let put = tokio::task::spawn_blocking(move || compiled.put(digest, &code));
+        let file = put.await.map_err(unavailable)?.map_err(unavailable)?;
+        let kept = async {
+            let info = Arc::new(self.inner.sandbox.inspect(&file, wasm.len() as u64).await?);
+            self.inner.artifacts.put_module(digest, wasm).await.map_err(unavailable)?;
+            Ok(info)
+        };
+        kept.await.inspect_err(|_| {
+            // A leftover would only be removed at the next start; it is harmless.
+            let _ = self.inner.compiled.remove(digest);
+        })
+    }
+
+    /// Takes the tag away, or removes the module if nothing names it.
+    pub async fn delete(&self, reference: &ModuleRef, by: Arc<str>) -> Result<(), DeleteError> {
+        let digest = match self.resolve(reference).await {
+            Ok(digest) => digest,
+            Err(ModuleError::NotFound(error)) => return Err(error.into()),
+            Err(error) => return Err(DeleteError::Unavailable { reason: error.to_string() }),
+        };
+        if let ModuleRef::Named(name, tag) = reference {
+            let (name, tag, at) = (name.clone(), tag.clone(), Timestamp::now());
+            self.inner.coordinator.change_modules(vec![ModuleChange::Tag { name, tag, digest: None, at, by }]).await?;
+            self.forget_names();
+            return Ok(());
+        }
+        self.info(digest).await?;
+        // From here on no task is accepted for it, and all that were are on disk.
+        self.inner.coordinator.block_module(digest).await?;
+        let deleted = self.delete_unless_named(digest).await;
+        self.inner.coordinator.unblock_module(digest);
+        deleted
+    }
+
+    async fn delete_unless_named(&self, digest: Digest) -> Result<(), DeleteError> {
+        const NAMED: usize = 10;
+        let read = move |reader: &crate::store::Reader<'_>| {
+            Ok((reader.tags_of(&digest)?, reader.active_tasks_of(&digest, NAMED)?))
+        };
+        let (tags, tasks) = self.inner.reads.run(read).await?;
+        if !tags.is_empty() || !tasks.is_empty() {
+            let tags = tags.iter().map(|(name, tag)| format!("{name}:{tag}"));
+            let by = tags.chain(tasks.iter().map(TaskId::to_string)).collect();
+            return Err(DeleteError::InUse { by });
+        }
+        self.inner.coordinator.change_modules(vec![ModuleChange::Delete { digest }]).await?;
+        if let Err(error) = self.inner.artifacts.delete_module(digest).await {
+            tracing::warn!(%digest, %error, "the bytes of a deleted module could not be removed");
+        }
+        if let Err(error) = self.inner.cache.remove(digest) {
+            tracing::warn!(%digest, %error, "the compiled code of a deleted module could not be removed");
+        }
+        Ok(())
+    }
+
+    fn forget_names(&self) {
+        let mut names = self.inner.names.lock();
+        names.digests.clear();
+        names.generation += 1;
+    }
+}
+
+/// An upload on disk, complete; removed when dropped.
+struct Incoming {
+    path: PathBuf,
+    digest: Digest,
+}
+
+impl Incoming {
+    async fn receive<S, E>(settings: &ModulesSettings, mut body: S) -> Result<Self, UploadError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Unpin,
+        E: fmt::Display,
+    {
+        let mut incoming = Self { path: fresh_path(&settings.incoming)?, digest: Digest::of(b"") };
+        let mut file = tokio::fs::File::create_new(&incoming.path).await.map_err(unavailable)?;
+        let mut hasher = Sha256::new();
+        let mut bytes = 0;
+        while let Some(piece) = body.next().await {
+            let piece = piece.map_err(|error| UploadError::Interrupted(error.to_string()))?;
+            bytes += piece.len() as u64;
+            if bytes > settings.max_bytes {
+                return Err(UploadError::TooLarge { limit: settings.max_bytes });
+            }
+            hasher.update(&piece);
+            file.write_all(&piece).await.map_err(unavailable)?;
+        }
+        file.flush().await.map_err(unavailable)?;
+        incoming.digest = Digest::from_bytes(hasher.finalize().into());
+        Ok(incoming)
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn fresh_path(directory: &Path) -> Result<PathBuf, UploadError> {
+    Ok(directory.join(format!("{:016x}", getrandom::u64().map_err(unavailable)?)))
+}
+
+fn unavailable(error: impl fmt::Display) -> UploadError {
+    UploadError::Unavailable { reason: error.to_string() }
+}
+
+impl From<sandbox::UploadError> for UploadError {
+    fn from(error: sandbox::UploadError) -> Self {
+        match error {
+            sandbox::UploadError::Refused(refused) => Self::Refused(refused),
+            sandbox::UploadError::Failed(error) => unavailable(error),
+        }
+    }
+}
+
+impl From<CommitFailed> for UploadError {
+    fn from(error: CommitFailed) -> Self {
+        unavailable(error)
+    }
+}
+
+impl From<CommitFailed> for DeleteError {
+    fn from(error: CommitFailed) -> Self {
+        Self::Unavailable { reason: error.to_string() }
+    }
+}
+
+impl From<ReadError> for DeleteError {
+    fn from(error: ReadError) -> Self {
+        Self::Unavailable { reason: error.to_string() }
+    }
+}
+
+impl From<ModuleError> for DeleteError {
+    fn from(error: ModuleError) -> Self {
+        match error {
+            ModuleError::NotFound(error) => error.into(),
+            ModuleError::Unavailable { reason } => Self::Unavailable { reason },
+        }
+    }
+}
+
+impl From<ReadError> for ModuleError {
+    fn from(error: ReadError) -> Self {
+        Self::Unavailable { reason: error.to_string() }
+    }
+}
+
+impl FromStr for ModuleRef {
+    type Err = NotAModuleRef;
+
+    fn from_str(text: &str) -> Result<Self, NotAModuleRef> {
+        if text.starts_with("sha256:") {
+            return text.parse().map(Self::Digest).map_err(|error: crate::model::digest::NotADigest| NotAModuleRef(error.to_string()));
+        }
+        let (name, tag) = text.split_once(':').unwrap_or((text, "latest"));
+        let refused = |error: NotAName| NotAModuleRef(error.to_string());
+        Ok(Self::Named(name.parse().map_err(refused)?, tag.parse().map_err(refused)?))
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotAModuleRef(String);
+
+impl fmt::Display for ModuleRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Digest(digest) => write!(f, "{digest}"),
+            Self::Named(name, tag) => write!(f, "{name}:{tag}"),
+        }
+    }
+}

@@ -1,0 +1,496 @@
+//! The coordinator's thread: takes the mailbox, applies it, commits, releases.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use crate::engine::{Answer, Assignment, Command, Ending, Engine, HostId, Once};
+use crate::model::ids::IdSource;
+use crate::model::{Digest, TaskId, Timestamp};
+use crate::store::{Batch, CommitError, History, ModuleChange};
+use crate::worker::LocalWorker;
+
+use super::answers::{Ack, Postman, ReplyTo, Waiters};
+use super::retention::Sweeper;
+use super::writer::{Job, Written};
+use super::{ChangeError, ChangeReply, CoordinatorSettings, Message, Readiness, Shared, Submission, SubmitError, random_seed};
+
+/// How often a failing store is asked whether it works again.
+const PROBE_INTERVAL: Duration = Duration::from_millis(250);
+
+pub(super) struct Turn {
+    settings: CoordinatorSettings,
+    shared: Arc<Shared>,
+    history: History,
+    writer: mpsc::Sender<Job>,
+    worker: LocalWorker,
+
+    engine: Engine,
+    ids: IdSource,
+    host: HostId,
+    blocked_modules: HashSet<Digest>,
+    /// Submissions taken from the mailbox and not applied: a batch takes only so many.
+    backlog: VecDeque<Pending>,
+    acks: Vec<Ack>,
+    module_changes: Vec<ModuleChange>,
+    waiters: Waiters,
+    postman: Postman,
+    sweeper: Sweeper,
+
+    in_flight: Option<InFlight>,
+    writer_busy: bool,
+    health: Health,
+    stop: Option<Stopping>,
+}
+
+struct Pending {
+    submission: Submission,
+    wait: Option<Duration>,
+    reply: ReplyTo,
+}
+
+/// A batch on its way to the disk, and what is released when it is there.
+struct InFlight {
+    batch: u64,
+    acks: Vec<Ack>,
+    starts: Vec<Assignment>,
+}
+
+enum Health {
+    Well,
+    /// The store failed: nothing starts, nothing is accepted, until it takes a write again.
+    Failing { reason: String, next_probe: Timestamp },
+}
+
+enum Stopping {
+    /// Attempts may end until then.
+    Draining { until: Timestamp },
+    /// The rest was told to come back.
+    HandingBack { until: Timestamp },
+    Closing,
+    Closed,
+}
+
+impl Turn {
+    pub(super) fn load(
+        settings: CoordinatorSettings,
+        shared: Arc<Shared>,
+        history: History,
+        writer: mpsc::Sender<Job>,
+        worker: LocalWorker,
+    ) -> Result<Self, CommitError> {
+        let engine = Engine::load(settings.engine.clone(), history.overview()?);
+        let ids = IdSource::after(history.last_task()?);
+        let mut turn = Self {
+            sweeper: Sweeper::new(settings.retention.clone()),
+            settings,
+            shared,
+            history,
+            writer,
+            worker,
+            engine,
+            ids,
+            host: HostId::GONE,
+            blocked_modules: HashSet::new(),
+            backlog: VecDeque::new(),
+            acks: Vec::new(),
+            module_changes: Vec::new(),
+            waiters: Waiters::default(),
+            postman: Postman::default(),
+            in_flight: None,
+            writer_busy: false,
+            health: Health::Well,
+            stop: None,
+        };
+        let now = Timestamp::now();
+        turn.engine.apply(Command::HostLost { host: HostId::GONE }, now);
+        turn.join_host(now);
+        turn.shared.readiness.send_replace(Readiness::Ready);
+        Ok(turn)
+    }
+
+    pub(super) fn run(mut self) {
+        let mut letters = Vec::new();
+        while !matches!(self.stop, Some(Stopping::Closed)) {
+            let patience = self.patience(Timestamp::now());
+            self.shared.mailbox.take(&mut letters, patience);
+            let now = Timestamp::now();
+            for letter in letters.drain(..) {
+                self.handle(letter, now);
+            }
+            self.admit_backlog(now);
+            self.pass_time(now);
+            self.page_in(now);
+            self.release_starts();
+            self.write(now);
+            self.postman.flush();
+            self.publish_gauges();
+        }
+        self.waiters.release_all(&mut self.postman);
+        self.postman.flush();
+    }
+
+    /// How long nothing needs to be done unless a letter arrives.
+    fn patience(&self, now: Timestamp) -> Option<Duration> {
+        if !self.backlog.is_empty() && !self.batch_is_full() {
+            return Some(Duration::ZERO);
+        }
+        let health = match &self.health {
+            Health::Well => None,
+            Health::Failing { next_probe, .. } => Some(*next_probe),
+        };
+        let stop = match &self.stop {
+            Some(Stopping::Draining { until } | Stopping::HandingBack { until }) => Some(*until),
+            Some(Stopping::Closing | Stopping::Closed) | None => None,
+        };
+        let timers = self.engine.next_deadline();
+        let deadlines = [timers, self.waiters.next_deadline(), self.sweeper.next(), health, stop];
+        deadlines.into_iter().flatten().min().map(|first| first.since(now))
+    }
+
+    fn handle(&mut self, letter: Message, now: Timestamp) {
+        match letter {
+            Message::Submit { submission, wait, reply } => self.backlog.push_back(Pending { submission, wait, reply }),
+            Message::SubmitMany { lines, wait, replies } => {
+                self.backlog.extend(lines.into_iter().map(|(index, submission)| {
+                    let reply = ReplyTo::Line { index, batch: replies.clone() };
+                    Pending { submission, wait, reply }
+                }));
+            }
+            Message::Report { host, task, fence, ending } => self.report(host, task, fence, ending, now),
+            Message::Cancel { id, by, reply } => {
+                self.change(id, reply, now, |stored| Command::Cancel { id, stored, by });
+            }
+            Message::Rerun { id, by, reply } => self.change(id, reply, now, |stored| Command::Rerun { id, stored, by }),
+            Message::ChangeModules { changes, reply } => {
+                self.module_changes.extend(changes);
+                self.acks.push(Ack::Modules { reply });
+            }
+            Message::BlockModule { digest, reply } => {
+                self.blocked_modules.insert(digest);
+                self.acks.push(Ack::Modules { reply });
+            }
+            Message::UnblockModule { digest } => drop(self.blocked_modules.remove(&digest)),
+            Message::Written(written) => self.written(written, now),
+            Message::Stop => self.begin_to_stop(now),
+        }
+    }
+
+    // Submissions
+
+    fn batch_is_full(&self) -> bool {
+        self.acks.len() >= self.settings.batch_changes
+    }
+
+    fn admit_backlog(&mut self, now: Timestamp) {
+        while !self.backlog.is_empty() && !self.batch_is_full() {
+            let Some(pending) = self.backlog.pop_front() else { return };
+            self.shared.waiting_submissions.fetch_sub(1, Ordering::Relaxed);
+            self.submit(pending, now);
+        }
+    }
+
+    fn submit(&mut self, pending: Pending, now: Timestamp) {
+        let Pending { submission: Submission { spec, idempotency, by }, wait, reply } = pending;
+        if let Err(error) = self.may_accept(&spec) {
+            return self.postman.answer(reply, Err(error));
+        }
+        let once = match idempotency {
+            None => None,
+            Some(given) => match self.history.idempotency_key(&given.key) {
+                Ok(earlier) => Some(Once { key: given.key, body: given.body, earlier }),
+                Err(error) => {
+                    let unavailable = SubmitError::Unavailable { reason: error.to_string() };
+                    return self.postman.answer(reply, Err(unavailable));
+                }
+            },
+        };
+        let id = self.ids.next(now);
+        let ack = match self.engine.apply(Command::Submit { id, spec, once, by }, now) {
+            Answer::Accepted(id) => {
+                let place = self.engine.place_in_batch(id).expect("what was accepted has changed");
+                self.shared.metrics.task_submitted();
+                Ack::Accepted { place, wait, reply }
+            }
+            Answer::Replayed(id) => Ack::Replayed { id, wait, reply },
+            Answer::KeyMismatch(task) => Ack::Refused { error: SubmitError::IdempotencyMismatch { task }, reply },
+            other => unreachable!("a submit is not answered by {other:?}"),
+        };
+        self.acks.push(ack);
+    }
+
+    fn may_accept(&self, spec: &crate::model::TaskSpec) -> Result<(), SubmitError> {
+        if let Health::Failing { reason, .. } = &self.health {
+            return Err(SubmitError::Unavailable { reason: reason.clone() });
+        }
+        if self.stop.is_some() {
+            return Err(super::stopping());
+        }
+        if self.blocked_modules.contains(&spec.module) {
+            return Err(SubmitError::ModuleGone(spec.module));
+        }
+        // A row the store cannot hold would take its whole batch with it.
+        let labels: usize = spec.labels.iter().map(|(key, value)| key.len() + value.len()).sum();
+        let bytes = spec.input.as_str().len() + labels;
+        if bytes > self.settings.max_task_bytes {
+            return Err(SubmitError::TooLarge { bytes: bytes as u64, limit: self.settings.max_task_bytes as u64 });
+        }
+        Ok(())
+    }
+
+    // Everything else that is asked
+
+    fn report(&mut self, host: HostId, task: TaskId, fence: u32, ending: Ending, now: Timestamp) {
+        let seed = random_seed();
+        let outcome = match &ending {
+            Ending::Reported(report) => Some(report.outcome),
+            Ending::HandedBack { .. } | Ending::Lost { .. } => None,
+        };
+        match self.engine.apply(Command::Report { host, task, fence, ending, seed }, now) {
+            Answer::Recorded => self.shared.metrics.attempt_ended(outcome),
+            _ => self.shared.metrics.report_fenced(),
+        }
+    }
+
+    fn change(
+        &mut self,
+        id: TaskId,
+        reply: ChangeReply,
+        now: Timestamp,
+        command: impl FnOnce(Option<Box<crate::model::TaskRecord>>) -> Command,
+    ) {
+        if let Health::Failing { reason, .. } = &self.health {
+            return drop(reply.send(Err(ChangeError::Unavailable { reason: reason.clone() })));
+        }
+        // A task that is not resident is exactly what the store says of it.
+        let stored = if self.engine.is_resident(id) { Ok(None) } else { self.history.task(id) };
+        let stored = match stored {
+            Ok(stored) => stored,
+            Err(error) => return drop(reply.send(Err(ChangeError::Unavailable { reason: error.to_string() }))),
+        };
+        let as_stored = stored.clone();
+        match self.engine.apply(command(stored.map(Box::new)), now) {
+            Answer::Cancelled | Answer::Done => {
+                let place = self.engine.place_in_batch(id).expect("what was changed is in the batch");
+                self.acks.push(Ack::Changed { place, reply });
+            }
+            Answer::Stopping => {
+                let record = Arc::new(self.engine.peek(id).expect("what is being stopped is resident"));
+                // The engine closes the fence of a guest that does not stop, so this deadline is never met.
+                self.waiters.cancel(record, now + self.settings.engine.stop_grace * 10, reply);
+            }
+            Answer::AlreadyEnded => {
+                let record = as_stored.or_else(|| self.engine.peek(id)).expect("what has ended was found");
+                let _ = reply.send(Err(ChangeError::AlreadyEnded(Arc::new(record))));
+            }
+            Answer::NotEnded(state) => drop(reply.send(Err(ChangeError::NotEnded(state)))),
+            Answer::NotFound => drop(reply.send(Err(ChangeError::NotFound))),
+            other => unreachable!("a change is not answered by {other:?}"),
+        }
+    }
+
+    // Time, pages, starts
+
+    fn pass_time(&mut self, now: Timestamp) {
+        if self.engine.next_deadline().is_some_and(|deadline| deadline <= now) {
+            self.engine.apply(Command::Advance, now);
+        }
+        self.waiters.expire(now, &mut self.postman);
+        if !self.writer_busy {
+            if let Health::Failing { next_probe, .. } = &self.health {
+                if *next_probe <= now {
+                    self.send(Job::Probe);
+                }
+            } else if self.stop.is_none() {
+                if let Some(job) = self.sweeper.due(now) {
+                    self.send(job);
+                }
+            }
+        }
+        match self.stop {
+            Some(Stopping::Draining { until }) if until <= now || self.engine.gauges().1 == 0 => {
+                self.worker.hand_back_all();
+                self.stop = Some(Stopping::HandingBack { until: now + Duration::from_secs(2) });
+            }
+            _ => {}
+        }
+    }
+
+    /// No runnable task waits in the store while a slot is free.
+    fn page_in(&mut self, now: Timestamp) {
+        while let Some(request) = self.engine.needs_page() {
+            match self.history.page(&request) {
+                Ok((rows, complete)) => self.engine.apply(Command::PageIn { request, rows, complete }, now),
+                Err(error) => return self.fail(error, now),
+            };
+        }
+    }
+
+    fn release_starts(&mut self) {
+        let starts = self.engine.take_starts();
+        if !starts.is_empty() {
+            self.worker.start(starts);
+        }
+        for (host, task, fence) in self.engine.take_stops() {
+            if host == self.host {
+                self.worker.stop(task, fence);
+            }
+        }
+    }
+
+    // Commits
+
+    fn write(&mut self, now: Timestamp) {
+        if self.writer_busy || !matches!(self.health, Health::Well) {
+            return;
+        }
+        if self.engine.has_changes() || !self.module_changes.is_empty() || !self.acks.is_empty() {
+            let sealed = self.engine.seal(now);
+            let modules = std::mem::take(&mut self.module_changes);
+            let acks = std::mem::take(&mut self.acks);
+            self.in_flight = Some(InFlight { batch: sealed.batch, acks, starts: sealed.starts });
+            self.send(Job::Commit(Box::new(Batch { changes: sealed.changes, modules })));
+        } else if let Some(Stopping::HandingBack { until }) = self.stop {
+            if until <= now || self.engine.gauges().1 == 0 {
+                self.stop = Some(Stopping::Closing);
+                self.send(Job::Close);
+            }
+        }
+    }
+
+    fn send(&mut self, job: Job) {
+        self.writer_busy = true;
+        self.writer.send(job).expect("the writer lives as long as its coordinator");
+    }
+
+    fn written(&mut self, written: Written, now: Timestamp) {
+        self.writer_busy = false;
+        match written {
+            Written::Committed(batch) => self.committed(*batch, now),
+            Written::CommitFailed(error) => self.fail(error, now),
+            Written::Swept(Ok(swept)) => self.sweeper.swept(swept, now),
+            Written::Swept(Err(error)) => {
+                tracing::warn!(%error, "a step of retention failed; it will be tried again");
+                self.sweeper.failed(now);
+            }
+            Written::Probed(Ok(())) => self.recover(now),
+            Written::Probed(Err(error)) => {
+                let next_probe = now + PROBE_INTERVAL;
+                self.health = Health::Failing { reason: error.to_string(), next_probe };
+            }
+            Written::Closed => self.stop = Some(Stopping::Closed),
+        }
+    }
+
+    /// The batch is durable: everybody may know.
+    fn committed(&mut self, batch: Batch, now: Timestamp) {
+        let Some(InFlight { batch: number, acks, starts }) = self.in_flight.take() else { return };
+        let tasks = &batch.changes.tasks;
+        self.engine.committed(number, &batch.changes);
+        self.shared.metrics.committed(tasks.len());
+        if !starts.is_empty() {
+            self.worker.start(starts);
+        }
+        self.waiters.committed(tasks, &mut self.postman);
+        for ack in acks {
+            match ack {
+                Ack::Accepted { place, wait, reply } => {
+                    let record = tasks[place].record.clone();
+                    match wait {
+                        Some(wait) if !record.state.is_final() => {
+                            self.waiters.submit(record, false, now + wait, reply);
+                        }
+                        _ => self.postman.answer(reply, Ok(super::Submitted { record, replayed: false })),
+                    }
+                }
+                Ack::Replayed { id, wait, reply } => match self.history.task(id) {
+                    Ok(Some(record)) => {
+                        let record = Arc::new(record);
+                        match wait {
+                            // Resident and not ended: its end will pass through here.
+                            Some(wait) if !record.state.is_final() => {
+                                self.waiters.submit(record, true, now + wait, reply);
+                            }
+                            _ => self.postman.answer(reply, Ok(super::Submitted { record, replayed: true })),
+                        }
+                    }
+                    Ok(None) => {
+                        let reason = "the task of this idempotency key has been removed by retention".into();
+                        self.postman.answer(reply, Err(SubmitError::Unavailable { reason }));
+                    }
+                    Err(error) => {
+                        let unavailable = SubmitError::Unavailable { reason: error.to_string() };
+                        self.postman.answer(reply, Err(unavailable));
+                    }
+                },
+                Ack::Refused { error, reply } => self.postman.answer(reply, Err(error)),
+                Ack::Changed { place, reply } => drop(reply.send(Ok(tasks[place].record.clone()))),
+                Ack::Modules { reply } => drop(reply.send(Ok(()))),
+            }
+        }
+    }
+
+    // When the store fails, and when it works again
+
+    /// Nothing of the batch was stored, and what was applied since stands on it.
+    /// Callers are told so; the engine is loaded again when the store takes a write.
+    fn fail(&mut self, error: CommitError, now: Timestamp) {
+        tracing::error!(%error, "a commit failed: nothing starts and nothing is accepted until the store works again");
+        let reason = error.to_string();
+        self.shared.readiness.send_replace(Readiness::Degraded { reason: reason.clone() });
+        self.worker.abandon_all();
+        let in_flight = self.in_flight.take();
+        for ack in in_flight.into_iter().flat_map(|batch| batch.acks).chain(std::mem::take(&mut self.acks)) {
+            ack.fail(&reason, &mut self.postman);
+        }
+        self.waiters.fail_cancels(&reason);
+        self.module_changes.clear();
+        // An engine without hosts, so that nothing can start.
+        self.engine = Engine::new(self.settings.engine.clone(), 0);
+        self.host = HostId::GONE;
+        self.health = Health::Failing { reason, next_probe: now + PROBE_INTERVAL };
+    }
+
+    fn recover(&mut self, now: Timestamp) {
+        let overview = match self.history.overview() {
+            Ok(overview) => overview,
+            Err(error) => return self.fail(error, now),
+        };
+        tracing::info!("the store works again");
+        // What ran was given up by us, not lost: it costs nothing.
+        let running: Vec<(TaskId, u32)> = overview.running.iter().map(|task| (task.id, task.fence)).collect();
+        self.engine = Engine::load(self.settings.engine.clone(), overview);
+        for (task, fence) in running {
+            let ending = Ending::HandedBack { reason: "the store had failed".into(), pause: Duration::ZERO };
+            self.engine.apply(Command::Report { host: HostId::GONE, task, fence, ending, seed: 0 }, now);
+        }
+        self.engine.apply(Command::HostLost { host: HostId::GONE }, now);
+        self.health = Health::Well;
+        self.join_host(now);
+        self.shared.readiness.send_replace(Readiness::Ready);
+    }
+
+    /// Offers this process's slots, under a name that no attempt of before carries.
+    fn join_host(&mut self, now: Timestamp) {
+        self.host = self.worker.new_life();
+        let slots = self.settings.slots;
+        self.engine.apply(Command::HostJoined { host: self.host, slots, local: true }, now);
+    }
+
+    // The end
+
+    fn begin_to_stop(&mut self, now: Timestamp) {
+        if self.stop.is_none() {
+            self.engine.apply(Command::HostDraining { host: self.host }, now);
+            self.shared.readiness.send_replace(Readiness::Stopping);
+            self.stop = Some(Stopping::Draining { until: now + self.settings.graceful_stop });
+        }
+    }
+
+    fn publish_gauges(&self) {
+        let (resident, running, slots) = self.engine.gauges();
+        self.shared.metrics.gauges(resident, running, slots);
+    }
+}

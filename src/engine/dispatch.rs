@@ -1,0 +1,94 @@
+//! Gives ready tasks to free slots, and lets time pass.
+
+use std::sync::Arc;
+
+use crate::model::task::{AttemptLog, AttemptReport};
+use crate::model::{Outcome, RetryAdvice, TaskError, TaskId, Timestamp, Usage};
+
+use super::changes::EventKind;
+use super::command::{Answer, Assignment, Ending, HostId};
+use super::task::Phase;
+use super::{Engine, changes};
+
+impl Engine {
+    /// Leaves either no ready task in memory or no free slot.
+    pub(super) fn dispatch(&mut self, now: Timestamp) {
+        while self.ready.has_near() {
+            let Some(host) = self.hosts.iter().find(|(_, host)| host.has_room()).map(|(id, _)| *id) else { return };
+            let Some(id) = self.ready.pop() else { return };
+            self.start(id, host, now);
+        }
+    }
+
+    fn start(&mut self, id: TaskId, host: HostId, now: Timestamp) {
+        self.mark_not_near(id);
+        let task = self.tasks.get_mut(&id).expect("a ready task is resident");
+        let limits = &task.spec.terms.limits;
+        let deadline = now + limits.execution_timeout.get() + self.config.report_grace;
+        task.fence += 1;
+        task.phase = Phase::Running { host, since: now, deadline, recorded: false, stopping: None };
+        let assignment =
+            Assignment { host, task: id, fence: task.fence, try_number: task.tries_used + 1, spec: task.spec.clone() };
+        self.timers.set_deadline(deadline, id, assignment.fence);
+        let found = self.hosts.get_mut(&host).expect("a host with room is known");
+        found.busy += 1;
+        let unseen = found.local && !assignment.spec.terms.grants.reach_outside();
+        let trusted = self.config.cautious_before.is_none_or(|before| id >= before);
+        if unseen && trusted {
+            self.starts.push(assignment);
+        } else {
+            self.starts_after_commit.push(assignment);
+        }
+        self.touch(id);
+    }
+
+    pub(super) fn advance(&mut self, now: Timestamp) -> Answer {
+        while let Some(id) = self.timers.pop_due(now) {
+            self.mark_not_near(id);
+            self.tasks.get_mut(&id).expect("a near task is resident").phase = Phase::Queued;
+            self.record_event(id, EventKind::Ready.note(now));
+            self.wait(id);
+        }
+        while let Some((id, fence)) = self.timers.pop_deadline(now) {
+            self.give_up_waiting_for_report(id, fence, now);
+        }
+        Answer::Done
+    }
+
+    /// The host did not report in time. The fence is closed without it; its slot
+    /// stays taken until it does report, because the guest may still be there.
+    fn give_up_waiting_for_report(&mut self, id: TaskId, fence: u32, now: Timestamp) {
+        let task = self.tasks.get(&id).expect("a running task is resident");
+        let Phase::Running { host, since, .. } = task.phase else { return };
+        self.orphans.insert((id, fence), host);
+        self.stops.push((host, id, fence));
+        let report = AttemptReport {
+            outcome: Outcome::TimedOut,
+            result: None,
+            error: Some(Arc::new(TaskError::message("its time was up and its host did not report its end"))),
+            advice: RetryAdvice::ByPolicy,
+            log: AttemptLog::Empty,
+            usage: Usage::default(),
+            started_at: since,
+            ended_at: now,
+        };
+        self.conclude(id, Ending::Reported(Box::new(report)), 0, now);
+    }
+
+    /// The event that ends an attempt.
+    pub(super) fn record_end(&mut self, id: TaskId, event: EventKind, end: AttemptEnd, now: Timestamp) {
+        let (try_number, attempt) = (Some(end.try_number), Some(Box::new(end.row)));
+        self.record_event(
+            id,
+            changes::EventNote { outcome: end.outcome, by: end.by, try_number, attempt, ..event.note(now) },
+        );
+    }
+}
+
+/// What the event that ends an attempt says.
+pub(super) struct AttemptEnd {
+    pub outcome: Option<Outcome>,
+    pub by: Option<Arc<str>>,
+    pub try_number: u32,
+    pub row: changes::AttemptRow,
+}

@@ -1,0 +1,211 @@
+//! Decides what runs, when and where: the scheduler as a pure state machine.
+//!
+//! No I/O, no clock, no SQL, no wasmtime. A command goes in with the time it is
+//! applied at; out come an answer for the one who asked, changes to persist and
+//! attempts to start. The coordinator persists the changes of many commands in
+//! one transaction and only then releases what others may see.
+//!
+//! Two rules keep memory bounded without a lost task:
+//!
+//! * Only what is near to running is *resident*. Ready tasks beyond a queue's
+//!   horizon stay in the store and are paged in when the queue runs low.
+//! * A task leaves memory only when its last change is durable. So a task that
+//!   is not resident is, at that moment, exactly what the store says of it.
+
+mod cancel;
+pub mod changes;
+pub mod command;
+mod dispatch;
+mod host;
+mod invariants;
+mod page;
+mod paged;
+mod ready;
+mod report;
+mod rerun;
+mod submit;
+mod task;
+mod timers;
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use crate::model::{TaskId, TaskRecord, Timestamp};
+
+pub use changes::{AttemptRow, Sealed, TaskChange};
+pub use changes::{Changes, EventKind, EventRow, OnceRow};
+pub use command::{Answer, Assignment, Command, Earlier, Ending, HostId, Once, PageRequest};
+use host::Host;
+pub use page::Overview;
+pub use ready::ReadyKey;
+use ready::ReadyQueues;
+use task::Task;
+use timers::Timers;
+
+/// Bounds of the engine, each with its default.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Waiting tasks kept in memory; the rest stays in the store. Default 20 000.
+    pub resident_tasks: usize,
+    /// Bytes of waiting tasks kept in memory, inputs included. Default 64 MiB.
+    pub resident_bytes: usize,
+    /// A queue with fewer resident tasks and more in the store is paged in. Default 512.
+    pub low_water: usize,
+    /// How long after its time-out an attempt's host may take to say so. Default 10 s.
+    pub report_grace: Duration,
+    /// How long a stopped guest may take to end before its fence is closed without it. Default 2 s.
+    pub stop_grace: Duration,
+    /// Attempts lost in a row after which a task is given up. Default 3.
+    pub lost_attempts: u32,
+    /// How long an idempotency key is remembered. Default 24 h.
+    pub remember_keys: Duration,
+    /// Tasks older than this start only after their fence is durable. Set after
+    /// a crash: one of them may have caused it, and must leave a trace next time.
+    pub cautious_before: Option<TaskId>,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            resident_tasks: 20_000,
+            resident_bytes: 64 << 20,
+            low_water: 512,
+            report_grace: Duration::from_secs(10),
+            stop_grace: Duration::from_secs(2),
+            lost_attempts: 3,
+            remember_keys: Duration::from_secs(24 * 3600),
+            cautious_before: None,
+        }
+    }
+}
+
+/// The scheduler's state.
+pub struct Engine {
+    config: EngineConfig,
+    tasks: HashMap<TaskId, Task>,
+    ready: ReadyQueues,
+    timers: Timers,
+    hosts: BTreeMap<HostId, Host>,
+    /// Attempts whose fence was closed before their host reported: their slot is still taken.
+    orphans: HashMap<(TaskId, u32), HostId>,
+    /// Keys accepted but not durable yet; afterwards the store knows them.
+    recent_keys: HashMap<[u8; 32], OnceRow>,
+    /// Waiting tasks that are near, and their bytes: what the residency bounds count.
+    near_tasks: usize,
+    near_bytes: usize,
+    /// The open batch: what has changed since the last `seal`.
+    batch: u64,
+    durable_batch: u64,
+    changes: Changes,
+    touched: Vec<TaskId>,
+    last_event: u64,
+    starts: Vec<Assignment>,
+    starts_after_commit: Vec<Assignment>,
+    stops: Vec<(HostId, TaskId, u32)>,
+}
+
+impl Engine {
+    /// An empty engine whose events continue after `last_event`.
+    pub fn new(config: EngineConfig, last_event: u64) -> Self {
+        Self {
+            config,
+            tasks: HashMap::new(),
+            ready: ReadyQueues::default(),
+            timers: Timers::default(),
+            hosts: BTreeMap::new(),
+            orphans: HashMap::new(),
+            recent_keys: HashMap::new(),
+            near_tasks: 0,
+            near_bytes: 0,
+            batch: 1,
+            durable_batch: 0,
+            changes: Changes::default(),
+            touched: Vec::new(),
+            last_event,
+            starts: Vec::new(),
+            starts_after_commit: Vec::new(),
+            stops: Vec::new(),
+        }
+    }
+
+    /// Applies one command. Everything it causes, successors and starts
+    /// included, has happened when this returns.
+    pub fn apply(&mut self, command: Command, now: Timestamp) -> Answer {
+        let answer = match command {
+            Command::Submit { id, spec, once, by } => self.submit(id, spec, once, by, now),
+            Command::Report { host, task, fence, ending, seed } => self.report(host, task, fence, ending, seed, now),
+            Command::Cancel { id, stored, by } => self.cancel(id, stored, by, now),
+            Command::Rerun { id, stored, by } => self.rerun(id, stored, by, now),
+            Command::HostJoined { host, slots, local } => self.host_joined(host, slots, local),
+            Command::HostDraining { host } => self.host_draining(host),
+            Command::HostLost { host } => self.host_lost(host, now),
+            Command::PageIn { request, rows, complete } => self.page_in(request, rows, complete),
+            Command::Advance => self.advance(now),
+        };
+        self.dispatch(now);
+        self.keep_within_bounds();
+        answer
+    }
+
+    /// When `Advance` has to be applied next.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.timers.next()
+    }
+
+    /// Which part of the store has to be paged in before anything else happens.
+    pub fn needs_page(&self) -> Option<PageRequest> {
+        let total_full = self.is_full();
+        self.ready
+            .hungry(self.config.low_water, total_full)
+            .map(|(queue, after)| PageRequest::Ready { queue, after })
+            .or_else(|| self.timers.hungry(total_full).map(|after| PageRequest::Due { after }))
+    }
+
+    /// Attempts to start at once: nobody outside can tell before the next commit.
+    pub fn take_starts(&mut self) -> Vec<Assignment> {
+        std::mem::take(&mut self.starts)
+    }
+
+    /// Guests to stop: host, task, fence.
+    pub fn take_stops(&mut self) -> Vec<(HostId, TaskId, u32)> {
+        std::mem::take(&mut self.stops)
+    }
+
+    pub fn has_changes(&self) -> bool {
+        !self.touched.is_empty() || !self.changes.is_empty()
+    }
+
+    /// Where in the open batch's tasks this task will be found, if it has changed.
+    pub fn place_in_batch(&self, id: TaskId) -> Option<usize> {
+        self.tasks.get(&id).filter(|task| task.changed_in == self.batch).map(|task| task.place_in_batch)
+    }
+
+    /// The task as it is now, committed or not. Not for the eyes of others.
+    pub fn peek(&self, id: TaskId) -> Option<TaskRecord> {
+        self.tasks.get(&id).map(|task| task.record(id))
+    }
+
+    pub fn is_resident(&self, id: TaskId) -> bool {
+        self.tasks.contains_key(&id)
+    }
+
+    /// How full the engine is: resident tasks, running attempts, slots.
+    pub fn gauges(&self) -> (usize, u32, u32) {
+        let (busy, slots) = self.hosts.values().fold((0, 0), |(b, s), host| (b + host.busy, s + host.slots));
+        (self.tasks.len(), busy, slots)
+    }
+
+    /// Whether a resident task that has not ended runs this module.
+    pub fn uses_module(&self, module: &crate::model::Digest) -> bool {
+        self.tasks.values().any(|task| task.spec.module == *module && !task.phase.state().is_final())
+    }
+
+    /// Looks a resident task up, or takes in what the store says of one that is not.
+    fn adopt(&mut self, id: TaskId, stored: Option<Box<TaskRecord>>) -> Option<&mut Task> {
+        if !self.tasks.contains_key(&id) {
+            let record = stored.filter(|record| record.id == id)?;
+            self.tasks.insert(id, Task::from_record(*record));
+        }
+        self.tasks.get_mut(&id)
+    }
+}

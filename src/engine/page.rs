@@ -1,0 +1,144 @@
+//! Which tasks are in memory: waiting, paging in, leaving.
+
+use crate::model::{QueueName, TaskId, TaskRecord};
+
+use super::command::{Answer, HostId, PageRequest};
+use super::ready::ReadyKey;
+use super::task::{Phase, Task};
+use super::{Engine, EngineConfig};
+
+/// Where the store's active tasks are, without the tasks themselves.
+#[derive(Debug, Clone, Default)]
+pub struct Overview {
+    pub last_event: u64,
+    /// Queues with ready tasks.
+    pub queues: Vec<QueueName>,
+    /// Whether a task waits for its time.
+    pub has_due: bool,
+    /// Attempts that ran when the former life ended.
+    pub running: Vec<TaskRecord>,
+}
+
+impl Engine {
+    /// The engine of a store: only the head of it is loaded, by `needs_page`.
+    ///
+    /// What ran belongs to `HostId::GONE`: report the attempts that are known to be
+    /// over (handed back, say), then apply `HostLost` for it to put back the others.
+    pub fn load(config: EngineConfig, overview: Overview) -> Self {
+        let mut engine = Self::new(config, overview.last_event);
+        for queue in overview.queues {
+            engine.ready.announce(queue);
+        }
+        if overview.has_due {
+            engine.timers.announce();
+        }
+        for record in overview.running {
+            engine.tasks.insert(record.id, Task::from_record(record));
+        }
+        engine.hosts.insert(HostId::GONE, super::Host::gone(engine.tasks.len() as u32));
+        engine
+    }
+
+    /// Puts a task where its phase makes it wait.
+    pub(super) fn wait(&mut self, id: TaskId) {
+        let task = self.tasks.get(&id).expect("only a resident task waits");
+        let near = match task.phase {
+            Phase::Queued => self.ready.push(&task.spec.queue, task.ready_key(id)),
+            Phase::Scheduled { due } | Phase::UpForRetry { due } => self.timers.wait_until(due, id),
+            Phase::Running { .. } | Phase::Ended { .. } => return,
+        };
+        if near {
+            self.mark_near(id);
+        }
+    }
+
+    /// Takes a waiting task out of where it waits.
+    pub(super) fn stop_waiting(&mut self, id: TaskId) {
+        let task = self.tasks.get(&id).expect("only a resident task waits");
+        match task.phase {
+            Phase::Queued => self.ready.remove(&task.spec.queue, task.ready_key(id)),
+            Phase::Scheduled { due } | Phase::UpForRetry { due } => self.timers.forget(due, id),
+            Phase::Running { .. } | Phase::Ended { .. } => {}
+        }
+        self.mark_not_near(id);
+    }
+
+    pub(super) fn mark_near(&mut self, id: TaskId) {
+        let task = self.tasks.get_mut(&id).expect("only a resident task is near");
+        if !std::mem::replace(&mut task.near, true) {
+            self.near_tasks += 1;
+            self.near_bytes += task.weight();
+        }
+    }
+
+    pub(super) fn mark_not_near(&mut self, id: TaskId) {
+        let task = self.tasks.get_mut(&id).expect("only a resident task is near");
+        if std::mem::replace(&mut task.near, false) {
+            self.near_tasks -= 1;
+            self.near_bytes -= task.weight();
+        }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.near_tasks >= self.config.resident_tasks || self.near_bytes >= self.config.resident_bytes
+    }
+
+    /// Moves what goes last behind the horizon until the bounds hold. The first
+    /// task of every queue stays, so the bounds may be passed by one task a queue.
+    pub(super) fn keep_within_bounds(&mut self) {
+        while self.near_tasks > self.config.resident_tasks || self.near_bytes > self.config.resident_bytes {
+            let Some(id) = self.ready.evict().or_else(|| self.timers.evict()) else { return };
+            self.mark_not_near(id);
+            self.leave_if_idle(id);
+        }
+    }
+
+    /// Drops the task from memory if the store knows all of it and nothing here needs it.
+    pub(super) fn leave_if_idle(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get(&id) else { return };
+        if task.changed_in > self.durable_batch || task.near {
+            return;
+        }
+        match task.phase {
+            Phase::Running { .. } => return,
+            Phase::Ended { .. } => {}
+            Phase::Queued => self.ready.forget_far(&task.spec.queue, task.ready_key(id)),
+            Phase::Scheduled { due } | Phase::UpForRetry { due } => self.timers.forget_far(due, id),
+        }
+        self.tasks.remove(&id);
+    }
+
+    pub(super) fn page_in(&mut self, request: PageRequest, rows: Vec<TaskRecord>, complete: bool) -> Answer {
+        match request {
+            PageRequest::Ready { queue, .. } => {
+                let key_of = |row: &TaskRecord| ReadyKey::new(row.spec.priority_weight, row.id);
+                let end = rows.last().map(key_of).filter(|_| !complete);
+                let fresh = self.take_in(rows);
+                let keys: Vec<ReadyKey> = fresh.iter().map(|id| self.tasks[id].ready_key(*id)).collect();
+                let reached = self.ready.page_in(&queue, &keys, end);
+                fresh.into_iter().chain(reached).for_each(|id| self.mark_near(id));
+            }
+            PageRequest::Due { .. } => {
+                let end = rows.last().and_then(|row| Some((row.due_at?, row.id))).filter(|_| !complete);
+                let fresh = self.take_in(rows);
+                let keys: Vec<_> = fresh.iter().filter_map(|id| Some((self.tasks[id].due()?, *id))).collect();
+                let reached = self.timers.page_in(&keys, end);
+                fresh.into_iter().chain(reached).for_each(|id| self.mark_near(id));
+            }
+        }
+        Answer::Done
+    }
+
+    /// Makes the rows resident, but for those that are: memory knows more of them than the store.
+    fn take_in(&mut self, rows: Vec<TaskRecord>) -> Vec<TaskId> {
+        let mut fresh = Vec::with_capacity(rows.len());
+        for row in rows {
+            let id = row.id;
+            if let std::collections::hash_map::Entry::Vacant(place) = self.tasks.entry(id) {
+                place.insert(Task::from_record(row));
+                fresh.push(id);
+            }
+        }
+        fresh
+    }
+}

@@ -1,0 +1,155 @@
+//! Ends an attempt: records it once, and decides what follows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::task::AttemptReport;
+use crate::model::{Outcome, TaskError, TaskId, TaskState, Timestamp};
+
+use super::Engine;
+use super::changes::{AttemptRow, EventKind};
+use super::command::{Answer, Ending, HostId};
+use super::dispatch::AttemptEnd;
+use super::task::{LastAttempt, Phase, Task};
+
+impl Engine {
+    pub(super) fn report(
+        &mut self,
+        host: HostId,
+        id: TaskId,
+        fence: u32,
+        ending: Ending,
+        seed: u64,
+        now: Timestamp,
+    ) -> Answer {
+        if self.orphans.get(&(id, fence)) == Some(&host) {
+            self.orphans.remove(&(id, fence));
+            self.free_slot(host);
+            return Answer::Fenced;
+        }
+        let Some(Task { phase: Phase::Running { host: owner, deadline, .. }, fence: current, .. }) =
+            self.tasks.get(&id)
+        else {
+            return Answer::Fenced;
+        };
+        if (*owner, *current) != (host, fence) {
+            return Answer::Fenced;
+        }
+        self.timers.clear_deadline(*deadline, id, fence);
+        self.free_slot(host);
+        self.conclude(id, ending, seed, now);
+        Answer::Recorded
+    }
+
+    /// Ends the running attempt of a task whose slot is accounted for already.
+    pub(super) fn conclude(&mut self, id: TaskId, ending: Ending, seed: u64, now: Timestamp) {
+        let task = self.tasks.get_mut(&id).expect("a running task is resident");
+        let Phase::Running { since, deadline, stopping, .. } = &task.phase else { return };
+        let (since, deadline, stopped_by) = (*since, *deadline, stopping.clone());
+        let next = match &ending {
+            Ending::Reported(report) => after_report(task, report, stopped_by.is_some(), seed),
+            Ending::HandedBack { .. } | Ending::Lost { .. } if stopped_by.is_some() => Next::End(Outcome::Cancelled),
+            Ending::HandedBack { pause, .. } => Next::Again { after: *pause, event: EventKind::HandedBack },
+            Ending::Lost { .. } if task.lost_in_row + 1 >= self.config.lost_attempts => Next::End(Outcome::Lost),
+            Ending::Lost { .. } => Next::Again { after: Duration::ZERO, event: EventKind::AttemptEnded },
+        };
+        let mut row = AttemptRow {
+            fence: task.fence,
+            started_at: since,
+            error: None,
+            usage: Default::default(),
+            log: Default::default(),
+        };
+        let try_number = task.tries_used + 1;
+        // What our side gave up or lost costs no try, yet the one that ends the task was one.
+        if matches!((&ending, &next), (Ending::Reported(_), _) | (_, Next::End(_))) {
+            task.tries_used = try_number;
+        }
+        let mut outcome = None;
+        match ending {
+            Ending::Reported(report) => {
+                task.lost_in_row = 0;
+                outcome = Some(report.outcome);
+                row = AttemptRow {
+                    started_at: report.started_at,
+                    error: report.error.clone(),
+                    usage: report.usage,
+                    log: report.log,
+                    ..row
+                };
+                task.last = Some(LastAttempt {
+                    outcome: report.outcome,
+                    started_at: Some(report.started_at),
+                    ended_at: report.ended_at,
+                    result: report.result,
+                    error: report.error,
+                    usage: report.usage,
+                });
+            }
+            Ending::Lost { reason } => {
+                task.lost_in_row += 1;
+                outcome = Some(Outcome::Lost);
+                row.error = Some(Arc::new(TaskError::message(&*reason)));
+                task.last = Some(last_without_report(Outcome::Lost, since, now, row.error.clone()));
+            }
+            Ending::HandedBack { reason, .. } => {
+                row.error = Some(Arc::new(TaskError::message(&*reason)));
+                if matches!(next, Next::End(_)) {
+                    task.last = Some(last_without_report(Outcome::Cancelled, since, now, None));
+                }
+            }
+        }
+        self.timers.clear_deadline(deadline, id, row.fence);
+        match next {
+            Next::End(last_outcome) => {
+                let last = task.last.as_mut().expect("an attempt that ends a task is its last");
+                last.outcome = last_outcome;
+                task.phase = Phase::Ended { state: final_state(last_outcome) };
+                let end = AttemptEnd { outcome: Some(last_outcome), by: stopped_by, try_number, row };
+                self.record_end(id, EventKind::Ended, end, now);
+            }
+            Next::Again { after, event } => {
+                task.phase = if after.is_zero() { Phase::Queued } else { Phase::UpForRetry { due: now + after } };
+                self.record_end(id, event, AttemptEnd { outcome, by: None, try_number, row }, now);
+                self.wait(id);
+            }
+        }
+    }
+}
+
+enum Next {
+    End(Outcome),
+    Again { after: Duration, event: EventKind },
+}
+
+fn after_report(task: &Task, report: &AttemptReport, stopping: bool, seed: u64) -> Next {
+    match report.outcome {
+        Outcome::Success | Outcome::Skipped => Next::End(report.outcome),
+        _ if stopping => Next::End(Outcome::Cancelled),
+        outcome => {
+            let policy = &task.spec.terms.retry;
+            let tried = task.tries_used + 1 - (task.max_tries - policy.retries - 1);
+            match policy.pause_after(tried, outcome, report.advice, seed) {
+                Some(after) => Next::Again { after, event: EventKind::AttemptEnded },
+                None => Next::End(outcome),
+            }
+        }
+    }
+}
+
+fn last_without_report(
+    outcome: Outcome,
+    since: Timestamp,
+    now: Timestamp,
+    error: Option<Arc<TaskError>>,
+) -> LastAttempt {
+    LastAttempt { outcome, started_at: Some(since), ended_at: now, result: None, error, usage: Default::default() }
+}
+
+fn final_state(outcome: Outcome) -> TaskState {
+    match outcome.final_state() {
+        // Nothing here defers yet; an attempt that claims so has failed to end.
+        TaskState::Deferred => TaskState::Failed,
+        state => state,
+    }
+}
