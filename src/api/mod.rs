@@ -33,7 +33,7 @@ use crate::artifacts::Artifacts;
 use crate::coordinator::{Coordinator, Modules};
 use crate::metrics::Metrics;
 use crate::store::Reads;
-use crate::worker::Segments;
+use crate::worker::{LiveAttempts, Segments};
 
 use auth::{Hosts, Tokens};
 use bounds::Bounds;
@@ -81,6 +81,8 @@ pub struct Parts {
     pub modules: Modules,
     pub artifacts: Artifacts,
     pub segments: Segments,
+    /// Of the worker in this process, for the logs of what runs.
+    pub live: LiveAttempts,
     pub reads: Reads,
     pub metrics: Arc<Metrics>,
     pub readiness: watch::Receiver<Readiness>,
