@@ -2,8 +2,13 @@
 //!
 //! In reading order, along the way of one task:
 
+pub mod cli;
+pub mod client;
+pub mod config;
 pub mod metrics;
 pub mod model;
+pub mod server;
+pub mod telemetry;
 
 pub mod api;
 

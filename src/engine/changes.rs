@@ -94,12 +94,14 @@ pub(super) struct EventNote {
     pub at: Timestamp,
     pub outcome: Option<Outcome>,
     pub by: Option<Arc<str>>,
+    /// Where it ends an attempt: which try that was.
+    pub try_number: Option<u32>,
     pub attempt: Option<Box<AttemptRow>>,
 }
 
 impl EventKind {
     pub(super) fn note(self, at: Timestamp) -> EventNote {
-        EventNote { event: self, at, outcome: None, by: None, attempt: None }
+        EventNote { event: self, at, outcome: None, by: None, try_number: None, attempt: None }
     }
 }
 
@@ -126,7 +128,7 @@ impl Engine {
             previous: task.last_event,
             at: note.at,
             event: note.event,
-            try_number: task.tries_used + u32::from(running),
+            try_number: note.try_number.unwrap_or(task.tries_used + u32::from(running)),
             state: task.phase.state(),
             outcome: note.outcome,
             by: note.by,
@@ -160,6 +162,8 @@ impl Engine {
     }
 
     /// The batch is durable: what need not be in memory leaves it.
+    ///
+    /// Release the starts of the batch before the stops that are due after this.
     pub fn committed(&mut self, batch: u64, changes: &Changes) {
         self.durable_batch = batch;
         for row in &changes.keys {
@@ -168,7 +172,20 @@ impl Engine {
             }
         }
         for change in &changes.tasks {
+            self.stop_what_starts_too_late(change.record.id, change.record.fence);
             self.leave_if_idle(change.record.id);
+        }
+    }
+
+    /// An attempt that waited for this batch starts now. If it was stopped while
+    /// it waited, that stop came before its start, to a host that had nothing to stop.
+    fn stop_what_starts_too_late(&mut self, id: TaskId, fence: u32) {
+        if let Some(host) = self.orphans.get(&(id, fence)) {
+            self.stops.push((*host, id, fence));
+        }
+        let Some(task) = self.tasks.get(&id) else { return };
+        if let Phase::Running { host, stopping: Some(_), .. } = task.phase {
+            self.stops.push((host, id, task.fence));
         }
     }
 }

@@ -77,8 +77,11 @@ impl Engine {
 
     /// The event that ends an attempt.
     pub(super) fn record_end(&mut self, id: TaskId, event: EventKind, end: AttemptEnd, now: Timestamp) {
-        let attempt = Some(Box::new(end.row));
-        self.record_event(id, changes::EventNote { outcome: end.outcome, by: end.by, attempt, ..event.note(now) });
+        let (try_number, attempt) = (Some(end.try_number), Some(Box::new(end.row)));
+        self.record_event(
+            id,
+            changes::EventNote { outcome: end.outcome, by: end.by, try_number, attempt, ..event.note(now) },
+        );
     }
 }
 
@@ -86,5 +89,6 @@ impl Engine {
 pub(super) struct AttemptEnd {
     pub outcome: Option<Outcome>,
     pub by: Option<Arc<str>>,
+    pub try_number: u32,
     pub row: changes::AttemptRow,
 }

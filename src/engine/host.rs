@@ -16,9 +16,9 @@ pub(super) struct Host {
 }
 
 impl Host {
-    /// Stands for every host of a former life, with what ran on them.
-    pub(super) fn gone(running: u32) -> Self {
-        Self { slots: running, busy: running, local: false, draining: true }
+    /// Stands for every host of a former life, with the attempts they ran.
+    pub(super) fn gone(attempts: u32) -> Self {
+        Self { slots: attempts, busy: attempts, local: false, draining: true }
     }
 
     pub(super) fn has_room(&self) -> bool {

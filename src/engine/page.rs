@@ -22,7 +22,8 @@ pub struct Overview {
 impl Engine {
     /// The engine of a store: only the head of it is loaded, by `needs_page`.
     ///
-    /// What ran belongs to `HostId::GONE`; apply `HostLost` for it to put it back.
+    /// What ran belongs to `HostId::GONE`: report the attempts that are known to be
+    /// over (handed back, say), then apply `HostLost` for it to put back the others.
     pub fn load(config: EngineConfig, overview: Overview) -> Self {
         let mut engine = Self::new(config, overview.last_event);
         for queue in overview.queues {
@@ -34,8 +35,7 @@ impl Engine {
         for record in overview.running {
             engine.tasks.insert(record.id, Task::from_record(record));
         }
-        let running = engine.tasks.len() as u32;
-        engine.hosts.insert(HostId::GONE, super::Host::gone(running));
+        engine.hosts.insert(HostId::GONE, super::Host::gone(engine.tasks.len() as u32));
         engine
     }
 

@@ -60,10 +60,14 @@ impl Engine {
             usage: Default::default(),
             log: Default::default(),
         };
+        let try_number = task.tries_used + 1;
+        // What our side gave up or lost costs no try, yet the one that ends the task was one.
+        if matches!((&ending, &next), (Ending::Reported(_), _) | (_, Next::End(_))) {
+            task.tries_used = try_number;
+        }
         let mut outcome = None;
         match ending {
             Ending::Reported(report) => {
-                task.tries_used += 1;
                 task.lost_in_row = 0;
                 outcome = Some(report.outcome);
                 row = AttemptRow {
@@ -100,15 +104,13 @@ impl Engine {
             Next::End(last_outcome) => {
                 let last = task.last.as_mut().expect("an attempt that ends a task is its last");
                 last.outcome = last_outcome;
-                // A lost attempt costs no try, yet the one that ends the task was one.
-                task.tries_used += u32::from(outcome == Some(Outcome::Lost));
                 task.phase = Phase::Ended { state: final_state(last_outcome) };
-                let end = AttemptEnd { outcome: Some(last_outcome), by: stopped_by, row };
+                let end = AttemptEnd { outcome: Some(last_outcome), by: stopped_by, try_number, row };
                 self.record_end(id, EventKind::Ended, end, now);
             }
             Next::Again { after, event } => {
                 task.phase = if after.is_zero() { Phase::Queued } else { Phase::UpForRetry { due: now + after } };
-                self.record_end(id, event, AttemptEnd { outcome, by: None, row }, now);
+                self.record_end(id, event, AttemptEnd { outcome, by: None, try_number, row }, now);
                 self.wait(id);
             }
         }

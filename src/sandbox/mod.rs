@@ -18,6 +18,7 @@
 
 mod attempt;
 mod cache;
+pub mod calibration;
 mod compile;
 mod compiled;
 mod engine;

@@ -29,4 +29,4 @@
       (i32.const 16)))
   (core instance $i (instantiate $m))
   (func (export "run") (param "input" (list u8)) (result (result (list u8) (error string)))
-    (canon lift (core func $i "run") (memory $i "memory") (realloc (func $i "cabi_realloc")))))
+    (canon lift (core func $i "run") (memory (core memory $i "memory")) (realloc (core func $i "cabi_realloc")))))

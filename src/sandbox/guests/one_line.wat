@@ -16,7 +16,7 @@
       (local.get $place)))
   (core instance $memory (instantiate $memory))
   (alias export $log "write" (func $write))
-  (core func $write (canon lower (func $write) (memory $memory "memory")))
+  (core func $write (canon lower (func $write) (memory (core memory $memory "memory"))))
   (core module $m
     (import "memory" "memory" (memory 1))
     (import "log" "write" (func $write (param i32 i32 i32)))
@@ -30,4 +30,4 @@
     (with "memory" (instance $memory))
     (with "log" (instance (export "write" (func $write))))))
   (func (export "run") (param "input" (list u8)) (result (result (list u8) (error string)))
-    (canon lift (core func $i "run") (memory $memory "memory") (realloc (func $memory "cabi_realloc")))))
+    (canon lift (core func $i "run") (memory (core memory $memory "memory")) (realloc (core func $memory "cabi_realloc")))))

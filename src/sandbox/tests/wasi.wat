@@ -41,10 +41,10 @@
   (alias export $streams "[method]output-stream.blocking-write-and-flush" (func $print))
   (alias export $stdout "get-stdout" (func $get-stdout))
   (alias export $exit "exit" (func $exit))
-  (core func $write (canon lower (func $write) (memory $memory "memory")))
+  (core func $write (canon lower (func $write) (memory (core memory $memory "memory"))))
   (core func $block (canon lower (func $block)))
   (core func $subscribe (canon lower (func $subscribe)))
-  (core func $print (canon lower (func $print) (memory $memory "memory")))
+  (core func $print (canon lower (func $print) (memory (core memory $memory "memory"))))
   (core func $get-stdout (canon lower (func $get-stdout)))
   (core func $exit (canon lower (func $exit)))
   (core module $m

@@ -1,0 +1,141 @@
+//! How often what happens: each profile stresses another part of the engine.
+
+use std::time::Duration;
+
+use tradewind::engine::EngineConfig;
+
+use super::random::Random;
+
+/// What one random step does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    Submit,
+    RepeatSubmit,
+    /// A guest ends; its report is applied now or later.
+    GuestEnds,
+    /// A report that was on its way, or is a duplicate, or is from a former life.
+    LateReport,
+    Cancel,
+    Rerun,
+    TimePasses,
+    /// A message reaches a remote host.
+    Deliver,
+    HostJoins,
+    HostDrains,
+    HostIsLost,
+    /// The next thing a commit does: sealed, on the disk, known to be on the disk.
+    Commit,
+    CommitFails,
+    Crash,
+    /// An orderly end and a new start, with a comparison of the two.
+    Restart,
+}
+
+use Action::*;
+
+pub struct Profile {
+    pub name: &'static str,
+    pub config: EngineConfig,
+    pub page_size: usize,
+    /// No more is submitted while so many tasks have not ended.
+    pub backlog: usize,
+    pub queues: usize,
+    pub local_slots: u32,
+    pub remote_hosts: usize,
+    /// Greatest input of a task.
+    pub input_bytes: usize,
+    /// Percent of the tasks that kill the host they run on.
+    pub killers: u64,
+    odds: Vec<(Action, u64)>,
+    total: u64,
+}
+
+pub const PROFILES: u64 = 8;
+
+impl Profile {
+    pub fn of(random: &mut Random) -> Self {
+        let which = random.below(PROFILES);
+        let base = Self {
+            name: "calm",
+            config: EngineConfig {
+                remember_keys: Duration::from_secs(3600),
+                resident_tasks: 64,
+                low_water: 8,
+                ..EngineConfig::default()
+            },
+            page_size: 16,
+            backlog: 100,
+            queues: 3,
+            local_slots: 3,
+            remote_hosts: 0,
+            input_bytes: 10,
+            killers: 0,
+            odds: vec![
+                (Submit, 200),
+                (RepeatSubmit, 15),
+                (GuestEnds, 250),
+                (LateReport, 30),
+                (Cancel, 20),
+                (Rerun, 20),
+                (TimePasses, 60),
+                (Deliver, 100),
+                (HostJoins, 5),
+                (HostDrains, 1),
+                (HostIsLost, 1),
+                (Commit, 150),
+                (CommitFails, 1),
+                (Crash, 1),
+                (Restart, 1),
+            ],
+            total: 0,
+        };
+        let tiny = EngineConfig { resident_tasks: 2 + random.index(8), low_water: 1 + random.index(4), ..base.config };
+        let tiny_bytes = EngineConfig { resident_bytes: 8_000, low_water: 12, ..tiny.clone() };
+        let page_size = 1 + random.index(5);
+        let this =
+            match which {
+                0 => Self { config: EngineConfig::default(), ..base },
+                1 => Self { name: "paging", config: tiny, page_size, backlog: 200, queues: 4, ..base },
+                2 => Self {
+                    name: "bytes",
+                    config: EngineConfig { resident_tasks: 64, ..tiny_bytes },
+                    page_size,
+                    input_bytes: 4_000,
+                    ..base
+                },
+                3 => Self { name: "crashes", config: tiny, page_size, remote_hosts: 1, ..base }.with(&[
+                    (Crash, 12),
+                    (CommitFails, 12),
+                    (Commit, 250),
+                ]),
+                4 => Self { name: "cluster", config: tiny, page_size, remote_hosts: 4, local_slots: 0, ..base }
+                    .with(&[(HostJoins, 20), (HostDrains, 6), (HostIsLost, 8), (Deliver, 250), (LateReport, 100)]),
+                5 => Self { name: "storm", config: tiny, page_size, remote_hosts: 1, queues: 2, backlog: 40, ..base }
+                    .with(&[(Cancel, 150), (Rerun, 150), (RepeatSubmit, 100)]),
+                6 => Self { name: "killers", killers: 8, remote_hosts: 1, config: tiny, page_size, ..base },
+                _ => Self { name: "timeouts", config: tiny, page_size, remote_hosts: 2, local_slots: 1, ..base }
+                    .with(&[(TimePasses, 200), (Commit, 60), (Deliver, 60), (GuestEnds, 150), (Submit, 120)]),
+            };
+        Self { total: this.odds.iter().map(|(_, weight)| weight).sum(), ..this }
+    }
+
+    fn with(mut self, changed: &[(Action, u64)]) -> Self {
+        for (action, weight) in &mut self.odds {
+            if let Some((_, new)) = changed.iter().find(|(other, _)| other == action) {
+                *weight = *new;
+            }
+        }
+        self
+    }
+
+    pub fn next_action(&self, random: &mut Random) -> Action {
+        let mut left = random.below(self.total);
+        for (action, weight) in &self.odds {
+            if left < *weight {
+                return *action;
+            }
+            left -= weight;
+        }
+        TimePasses
+    }
+}
