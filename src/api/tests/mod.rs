@@ -28,8 +28,8 @@ use crate::worker::{LiveAttempts, LocalWorker, Segments};
 use super::auth::{Hosts, Tokens};
 use super::bounds::Bounds;
 use super::edge::Edge;
-use super::health::Readiness;
-use super::{Parts, edge};
+
+use super::{Parts, Readiness, edge};
 
 const TOKEN: &str = "the-token";
 const PORT: u16 = 8080;

@@ -5,7 +5,7 @@ use axum::http::{Method, StatusCode};
 
 use super::{PORT, TestApi, request};
 use crate::api::bounds::Bounds;
-use crate::api::health::Readiness;
+use crate::api::Readiness;
 
 #[tokio::test]
 async fn what_a_task_may_not_ask_for_is_refused_at_its_place() {
