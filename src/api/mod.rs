@@ -81,6 +81,7 @@ pub struct Parts {
     pub modules: Modules,
     pub artifacts: Artifacts,
     pub segments: Segments,
+    /// Of the worker in this process, for the logs of what runs.
     pub live: LiveAttempts,
     pub reads: Reads,
     pub metrics: Arc<Metrics>,

@@ -19,7 +19,7 @@ use super::edge::Edge;
 
 /// For one connection too many, which is told so before anything of it is read.
 const TOO_MANY_CONNECTIONS: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\nconnection: close\r\n\
-content-type: application/problem+json\r\ncontent-length: 223\r\n\r\n\
+content-type: application/problem+json\r\ncontent-length: 196\r\n\r\n\
 {\"type\":\"tag:tradewind,2026:problem:busy\",\"title\":\"Too much at once\",\"status\":429,\"detail\":\"too many connections \
 are open; try again in a second\",\"code\":\"busy\",\"fault\":\"platform\",\"retryable\":true}";
 

@@ -14,10 +14,12 @@ use serde::Deserialize;
 use crate::api::Api;
 use crate::api::extract::{Query, text};
 use crate::api::health::with_type;
-use crate::api::problem::{Kind, Problem, ProblemBody, task_not_found, unreadable};
+use crate::api::problem::{Kind, Problem, ProblemBody, unreadable};
 use crate::model::task::AttemptLog;
+use crate::model::{TaskId, TaskState};
 
 use super::Id;
+use super::read::find;
 
 const NDJSON: &str = "application/x-ndjson";
 /// Bytes of NDJSON that are turned into text as one piece.
@@ -27,7 +29,7 @@ const PIECE_BYTES: usize = 64 << 10;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct LogQuery {
-    /// Which try, counted from 1. Default: the last that has ended.
+    /// Which try, counted from 1. Default: the one that runs, or the last that has ended.
     #[serde(default, deserialize_with = "text")]
     try_number: Option<u32>,
 }
@@ -52,7 +54,7 @@ pub struct LogLine<'a> {
     message: Cow<'a, str>,
 }
 
-/// Shows the log of a try that has ended.
+/// Shows the log of a try: complete when it has ended, so far while it runs.
 ///
 /// As text, a line is its time, its level and its message, control characters escaped, so that a
 /// log can do nothing to the terminal that shows it. With `Accept: application/x-ndjson`, a
@@ -60,39 +62,42 @@ pub struct LogLine<'a> {
 #[utoipa::path(get, path = "/tasks/{id}/log", tag = "tasks",
     params(("id" = String, Path, description = "`task_01J…`"), LogQuery),
     responses(
-        (status = 200, description = "The log, complete. Empty where no try has ended.",
+        (status = 200, description = "The log. Empty where no try has begun.",
             content((String = "text/plain"), (LogLine<'_> = "application/x-ndjson"))),
-        (status = 404, description = "There is no such task, or no such try of it has ended.", body = ProblemBody<'_>, content_type = "application/problem+json")))]
+        (status = 404, description = "There is no such task, or no such try of it.", body = ProblemBody<'_>, content_type = "application/problem+json")))]
 pub async fn log(
     api: State<Api>,
     Id(id): Id,
     Query(query): Query<LogQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let wanted = query.try_number;
-    let found = api.reads.run(move |r| Ok((r.task(id)?.is_some(), r.log(id, wanted)?))).await?;
-    let log = match (found, wanted) {
-        ((false, _), _) => return Err(task_not_found(&id.to_string())),
-        ((true, Some(log)), _) => log,
-        ((true, None), None) => AttemptLog::Empty,
-        ((true, None), Some(try_number)) => {
-            return Err(Problem::new(
-                Kind::TryNotFound,
-                format!("try {try_number} of task {id}"),
-                "no such try has ended",
-                format!("list the tries with GET /api/v1/tasks/{id}/attempts"),
-            ));
-        }
-    };
-    let lines = match log {
-        AttemptLog::Empty => Bytes::new(),
-        AttemptLog::Inline(lines) => Bytes::from_owner(lines),
-        AttemptLog::Segments(pieces) => {
-            let read = api.segments.read(pieces).await;
-            read.map_err(|error| unreadable(format!("the log of task {id}"), &error))?.into()
-        }
-    };
+    let lines = lines(&api, id, query.try_number).await?;
     if accepts_ndjson(&headers) { Ok(with_type(NDJSON, lines)) } else { Ok(as_text(lines)) }
+}
+
+/// The NDJSON of a try: from the store when it has ended, from its worker while it runs.
+async fn lines(api: &Api, id: TaskId, wanted: Option<u32>) -> Result<Bytes, Problem> {
+    let unreadable = |error: std::io::Error| unreadable(format!("the log of task {id}"), &error);
+    let record = find(api, id).await?;
+    // The store says that it runs, so that its acceptance and fence are committed.
+    if record.state == TaskState::Running && wanted.is_none_or(|wanted| wanted == record.try_number) {
+        if let Some(so_far) = api.live.log(id, record.fence).await {
+            return so_far.map(Bytes::from).map_err(unreadable);
+        }
+    }
+    match (api.reads.run(move |r| r.log(id, wanted)).await?, wanted) {
+        (Some(AttemptLog::Inline(lines)), _) => Ok(Bytes::from_owner(lines)),
+        (Some(AttemptLog::Segments(pieces)), _) => {
+            api.segments.read(pieces).await.map(Bytes::from).map_err(unreadable)
+        }
+        (Some(AttemptLog::Empty), _) | (None, None) => Ok(Bytes::new()),
+        (None, Some(try_number)) => Err(Problem::new(
+            Kind::TryNotFound,
+            format!("try {try_number} of task {id}"),
+            "no such try has begun, or its log is not stored yet",
+            format!("list the tries with GET /api/v1/tasks/{id}/attempts"),
+        )),
+    }
 }
 
 fn accepts_ndjson(headers: &HeaderMap) -> bool {
