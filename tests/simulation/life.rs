@@ -45,9 +45,10 @@ impl World {
 
     /// Everything is made durable; then another engine must go on exactly as this one would.
     pub fn restart(&mut self) {
-        while self.flight.is_some() || self.engine.has_changes() || !self.open.is_empty() {
-            self.complete();
+        self.complete();
+        while self.engine.has_changes() || !self.open.is_empty() {
             self.seal();
+            self.complete();
         }
         self.check_fully();
         let page = self.profile.page_size;

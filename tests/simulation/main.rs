@@ -41,7 +41,11 @@ fn nothing_is_lost_and_nothing_is_done_twice() {
                     if run >= runs {
                         return;
                     }
-                    run_of(seed.unwrap_or(FIRST_SEED) + run);
+                    let outcome = std::panic::catch_unwind(|| run_of(seed.unwrap_or(FIRST_SEED) + run));
+                    if let Err(panic) = outcome {
+                        next.store(runs, Ordering::Relaxed);
+                        std::panic::resume_unwind(panic);
+                    }
                 }
             });
         }
