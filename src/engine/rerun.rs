@@ -30,7 +30,7 @@ impl Engine {
         task.lost_in_row = 0;
         task.queued_at = now;
         task.last = None;
-        task.phase = Phase::Queued;
+        task.phase = Phase::first(&task.spec, now);
         self.record_event(id, EventNote { by: Some(by), ..EventKind::Rerun.note(now) });
         self.wait(id);
         Answer::Done

@@ -41,6 +41,14 @@ pub(super) enum Phase {
 }
 
 impl Phase {
+    /// Where a task begins when it is accepted or asked for again.
+    pub(super) fn first(spec: &TaskSpec, now: Timestamp) -> Self {
+        match spec.not_before {
+            Some(due) if due > now => Phase::Scheduled { due },
+            _ => Phase::Queued,
+        }
+    }
+
     pub(super) fn state(&self) -> TaskState {
         match self {
             Phase::Scheduled { .. } => TaskState::Scheduled,
@@ -66,10 +74,7 @@ pub(super) struct LastAttempt {
 impl Task {
     /// A task that was just accepted.
     pub(super) fn new(spec: Arc<TaskSpec>, now: Timestamp) -> Self {
-        let phase = match spec.not_before {
-            Some(due) if due > now => Phase::Scheduled { due },
-            _ => Phase::Queued,
-        };
+        let phase = Phase::first(&spec, now);
         Self {
             max_tries: spec.terms.retry.retries + 1,
             spec,
