@@ -26,7 +26,6 @@ impl Engine {
         let limits = &task.spec.terms.limits;
         let deadline = now + limits.execution_timeout.get() + self.config.report_grace;
         task.fence += 1;
-        task.phase = Phase::Running { host, since: now, deadline, recorded: false, stopping: None };
         let assignment =
             Assignment { host, task: id, fence: task.fence, try_number: task.tries_used + 1, spec: task.spec.clone() };
         self.timers.set_deadline(deadline, id, assignment.fence);
@@ -34,10 +33,11 @@ impl Engine {
         found.busy += 1;
         let unseen = found.local && !assignment.spec.terms.grants.reach_outside();
         let trusted = self.config.cautious_before.is_none_or(|before| id >= before);
-        if unseen && trusted {
-            self.starts.push(assignment);
-        } else {
-            self.starts_after_commit.push(assignment);
+        let starts_after = (!unseen || !trusted).then_some(self.batch);
+        task.phase = Phase::Running { host, since: now, deadline, recorded: false, stopping: None, starts_after };
+        match starts_after {
+            None => self.starts.push(assignment),
+            Some(_) => self.starts_after_commit.push(assignment),
         }
         self.touch(id);
     }
@@ -58,8 +58,15 @@ impl Engine {
     /// The host did not report in time. The fence is closed without it; its slot
     /// stays taken until it does report, because the guest may still be there.
     fn give_up_waiting_for_report(&mut self, id: TaskId, fence: u32, now: Timestamp) {
-        let task = self.tasks.get(&id).expect("a running task is resident");
-        let Phase::Running { host, since, .. } = task.phase else { return };
+        let task = self.tasks.get_mut(&id).expect("a running task is resident");
+        let grace = task.spec.terms.limits.execution_timeout.get() + self.config.report_grace;
+        let Phase::Running { host, since, starts_after, ref mut deadline, .. } = task.phase else { return };
+        if starts_after > Some(self.durable_batch) {
+            // Its start still waits for a slow commit, which is not the task's failure.
+            *deadline = now + grace;
+            self.timers.set_deadline(*deadline, id, fence);
+            return;
+        }
         self.orphans.insert((id, fence), host);
         self.stops.push((host, id, fence));
         let report = AttemptReport {

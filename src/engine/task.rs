@@ -33,11 +33,25 @@ pub(super) struct Task {
 
 #[derive(Debug, Clone)]
 pub(super) enum Phase {
-    Scheduled { due: Timestamp },
+    Scheduled {
+        due: Timestamp,
+    },
     Queued,
-    Running { host: HostId, since: Timestamp, deadline: Timestamp, recorded: bool, stopping: Option<Arc<str>> },
-    UpForRetry { due: Timestamp },
-    Ended { state: TaskState },
+    Running {
+        host: HostId,
+        since: Timestamp,
+        deadline: Timestamp,
+        recorded: bool,
+        stopping: Option<Arc<str>>,
+        /// The batch that has to be durable before the attempt starts; none where it started at once.
+        starts_after: Option<u64>,
+    },
+    UpForRetry {
+        due: Timestamp,
+    },
+    Ended {
+        state: TaskState,
+    },
 }
 
 impl Phase {
@@ -136,6 +150,7 @@ impl Task {
                 deadline: record.start_date.unwrap_or(record.queued_at),
                 recorded: true,
                 stopping: None,
+                starts_after: None,
             },
             TaskState::UpForRetry => Phase::UpForRetry { due: record.due_at.unwrap_or(record.queued_at) },
             state => Phase::Ended { state },
