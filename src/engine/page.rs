@@ -80,16 +80,20 @@ impl Engine {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.near_tasks >= self.config.resident_tasks || self.near_bytes >= self.config.resident_bytes
+        self.full_at.is_some()
+            || self.near_tasks >= self.config.resident_tasks
+            || self.near_bytes >= self.config.resident_bytes
     }
 
     /// Moves what goes last behind the horizon until the bounds hold. The first
     /// task of every queue stays, so the bounds may be passed by one task a queue.
     pub(super) fn keep_within_bounds(&mut self) {
+        self.full_at = self.full_at.filter(|at| self.near_tasks > at / 2);
         while self.near_tasks > self.config.resident_tasks || self.near_bytes > self.config.resident_bytes {
             let Some(id) = self.ready.evict().or_else(|| self.timers.evict()) else { return };
             self.mark_not_near(id);
             self.leave_if_idle(id);
+            self.full_at = Some(self.near_tasks);
         }
     }
 
