@@ -90,7 +90,9 @@ impl Engine {
     pub(super) fn keep_within_bounds(&mut self) {
         self.full_at = self.full_at.filter(|at| self.near_tasks > at / 2);
         while self.near_tasks > self.config.resident_tasks || self.near_bytes > self.config.resident_bytes {
-            let Some(id) = self.ready.evict().or_else(|| self.timers.evict()) else { return };
+            // Whoever holds most gives: neither what is ready nor what waits crowds the other out.
+            let waiting = self.timers.near_len().max(1);
+            let Some(id) = self.ready.evict(waiting).or_else(|| self.timers.evict()) else { return };
             self.mark_not_near(id);
             self.leave_if_idle(id);
             self.full_at = Some(self.near_tasks);

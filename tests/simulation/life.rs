@@ -1,6 +1,6 @@
 //! How a life of the server ends and the next one begins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,7 +68,9 @@ impl World {
 
     fn next_life(&mut self, why: &'static str, hand_back: bool) {
         (self.flight, self.open) = (None, Vec::new());
+        let mut alive = HashSet::new();
         for (host, sim) in std::mem::take(&mut self.hosts) {
+            alive.extend(sim.attempts.iter().map(|attempt| (attempt.task, attempt.fence)));
             // Remote guests do not know yet, and report to a server that has forgotten them.
             for attempt in sim.attempts.into_iter().filter(|_| !sim.local) {
                 let ending = any_ending(&mut self.random, attempt.told_to_stop, self.now);
@@ -87,7 +89,7 @@ impl World {
         }
         assert_eq!(self.engine.check(), Ok(()), "just after loading");
         if hand_back && self.random.chance(50) {
-            for (task, fence) in running {
+            for (task, fence) in running.into_iter().filter(|attempt| alive.contains(attempt)) {
                 let ending = Ending::HandedBack { reason: "the server starts anew".into(), pause: Duration::ZERO };
                 self.report(Report { host: HostId::GONE, task, fence, ending, seed: 1 });
             }
