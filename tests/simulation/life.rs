@@ -156,12 +156,12 @@ impl World {
     fn guests_succeed(&mut self) {
         let running: Vec<HostId> = self.hosts.keys().copied().collect();
         for host in running {
-            while let Some(attempt) = self.hosts.get_mut(&host).and_then(|found| found.attempts.pop()) {
+            while let Some(attempt) = self.hosts.get(&host).and_then(|found| found.attempts.first()).cloned() {
                 if attempt.killer && !attempt.told_to_stop {
-                    self.hosts.get_mut(&host).expect("it was just found").attempts.push(attempt);
                     self.kill(host, 0);
                     break;
                 }
+                self.hosts.get_mut(&host).expect("it was just found").attempts.remove(0);
                 let ending = reported(Outcome::Success, RetryAdvice::ByPolicy, self.now);
                 self.report(Report { host, task: attempt.task, fence: attempt.fence, ending, seed: 1 });
             }
