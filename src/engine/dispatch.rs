@@ -99,3 +99,47 @@ pub(super) struct AttemptEnd {
     pub try_number: u32,
     pub row: changes::AttemptRow,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::scene::{LOCAL, REMOTE, Scene, TASK, cancel, report, reported, spec};
+    use crate::model::{Outcome, TaskId, TaskState};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn an_attempt_that_others_can_see_starts_after_its_commit() {
+        let starts = |mut scene: Scene| (scene.engine.take_starts().len(), scene.commit().starts.len());
+        assert_eq!(starts(Scene::new().with_slot(LOCAL).submits(spec(0, HOUR))), (1, 0));
+        assert_eq!(starts(Scene::new().with_slot(REMOTE).submits(spec(0, HOUR))), (0, 1));
+        let mut after_a_crash = Scene::new().with_slot(LOCAL);
+        after_a_crash.engine.config.cautious_before = Some(TaskId::from_u64(TASK.as_u64() + 1));
+        assert_eq!(starts(after_a_crash.submits(spec(0, HOUR))), (0, 1));
+    }
+
+    #[test]
+    fn a_slow_commit_is_not_the_failure_of_a_task_that_waits_for_it() {
+        let scene = Scene::new().with_slot(REMOTE).submits(spec(0, HOUR)).after(2 * HOUR);
+        assert_eq!(scene.state(), Some(TaskState::Running));
+        let scene = scene.commits().after(2 * HOUR);
+        assert_eq!((scene.state(), scene.task().outcome), (Some(TaskState::Failed), Some(Outcome::TimedOut)));
+    }
+
+    #[test]
+    fn a_stop_reaches_the_host_after_the_start_it_was_for() {
+        let mut scene = Scene::new().with_slot(REMOTE).submits(spec(0, HOUR)).does(cancel());
+        scene.engine.take_stops();
+        assert_eq!(scene.commit().starts.len(), 1);
+        assert_eq!(scene.engine.take_stops(), [(REMOTE, TASK, 1)]);
+    }
+
+    #[test]
+    fn a_host_that_does_not_report_keeps_its_slot_until_it_does() {
+        let mut scene = Scene::new().with_slot(LOCAL).submits(spec(1, Duration::ZERO)).after(2 * HOUR);
+        assert_eq!((scene.state(), scene.task().try_number), (Some(TaskState::Queued), 1));
+        scene.apply(report(LOCAL, 1, reported(Outcome::Success)));
+        assert_eq!((scene.state(), scene.task().fence), (Some(TaskState::Running), 2));
+    }
+}

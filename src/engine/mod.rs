@@ -23,6 +23,8 @@ mod paged;
 mod ready;
 mod report;
 mod rerun;
+#[cfg(test)]
+mod scene;
 mod submit;
 mod task;
 mod timers;
