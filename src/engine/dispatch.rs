@@ -58,10 +58,11 @@ impl Engine {
     /// The host did not report in time. The fence is closed without it; its slot
     /// stays taken until it does report, because the guest may still be there.
     fn give_up_waiting_for_report(&mut self, id: TaskId, fence: u32, now: Timestamp) {
+        let has_started = self.has_started(id);
         let task = self.tasks.get_mut(&id).expect("a running task is resident");
         let grace = task.spec.terms.limits.execution_timeout.get() + self.config.report_grace;
-        let Phase::Running { host, since, starts_after, ref mut deadline, .. } = task.phase else { return };
-        if starts_after > Some(self.durable_batch) {
+        let Phase::Running { host, since, ref mut deadline, .. } = task.phase else { return };
+        if !has_started {
             // Its start still waits for a slow commit, which is not the task's failure.
             *deadline = now + grace;
             self.timers.set_deadline(*deadline, id, fence);
@@ -104,6 +105,7 @@ pub(super) struct AttemptEnd {
 mod tests {
     use std::time::Duration;
 
+    use super::super::Command;
     use super::super::scene::{LOCAL, REMOTE, Scene, TASK, cancel, report, reported, spec};
     use crate::model::{Outcome, TaskId, TaskState};
 
@@ -125,6 +127,13 @@ mod tests {
         assert_eq!(scene.state(), Some(TaskState::Running));
         let scene = scene.commits().after(2 * HOUR);
         assert_eq!((scene.state(), scene.task().outcome), (Some(TaskState::Failed), Some(Outcome::TimedOut)));
+    }
+
+    #[test]
+    fn a_host_that_dies_loses_only_what_has_started() {
+        let died = |scene: Scene| scene.does(Command::HostLost { host: REMOTE }).task().lost_in_row;
+        assert_eq!(died(Scene::new().with_slot(REMOTE).submits(spec(0, HOUR))), 0);
+        assert_eq!(died(Scene::new().with_slot(REMOTE).submits(spec(0, HOUR)).commits()), 1);
     }
 
     #[test]
