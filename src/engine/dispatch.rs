@@ -80,7 +80,9 @@ impl Engine {
             started_at: since,
             ended_at: now,
         };
-        self.conclude(id, Ending::Reported(Box::new(report)), 0, now);
+        // Attempts that time out together must not come back together.
+        let seed = id.as_u64() ^ u64::from(fence);
+        self.conclude(id, Ending::Reported(Box::new(report)), seed, now);
     }
 
     /// The event that ends an attempt.
