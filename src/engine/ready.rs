@@ -105,6 +105,11 @@ impl ReadyQueues {
         self.queues.get(queue).is_some_and(|found| found.keys.contains(key))
     }
 
+    /// How many queues there are.
+    pub(super) fn len(&self) -> usize {
+        self.queues.len()
+    }
+
     pub(super) fn near_len(&self) -> usize {
         self.queues.values().map(|queue| queue.keys.near_len()).sum()
     }

@@ -82,6 +82,9 @@ impl World {
         (self.assigned, self.stopping) = Default::default();
         let overview = self.store.overview();
         let running: Vec<(TaskId, u32)> = overview.running.iter().map(|row| (row.id, row.fence)).collect();
+        for row in &overview.running {
+            self.assigned.insert((row.id, row.fence), (HostId::GONE, row.try_number));
+        }
         self.note(Note::Life { why, running: running.len() });
         self.engine = Engine::load(self.config.clone(), overview);
         if self.random.chance(50) {
@@ -138,7 +141,8 @@ impl World {
             self.complete();
             self.seal();
             self.complete();
-            if let Some(deadline) = self.engine.next_deadline() {
+            let idle = self.hosts.values().all(|host| host.attempts.is_empty() && host.wire.is_empty());
+            if let Some(deadline) = self.engine.next_deadline().filter(|_| idle) {
                 self.now = self.now.max(deadline);
                 self.pass_time(Duration::ZERO);
             }
