@@ -58,3 +58,73 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::scene::{LOCAL, Scene, TASK, cancel, handed_back, lost, reported, spec};
+    use super::super::{Answer, Command};
+    use super::*;
+    use crate::model::TaskSpec;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn a_cancel_ends_what_waits_and_stops_what_runs() {
+        let later = |scene: &Scene| TaskSpec { not_before: Some(scene.now + HOUR), ..spec(0, HOUR) };
+        let scheduled = {
+            let scene = Scene::new();
+            let spec = later(&scene);
+            scene.submits(spec)
+        };
+        let running = || Scene::new().with_slot(LOCAL).submits(spec(1, HOUR));
+        let table = [
+            ("unknown", Scene::new(), Answer::NotFound, None),
+            ("scheduled", scheduled, Answer::Cancelled, Some(TaskState::Cancelled)),
+            ("queued", Scene::new().submits(spec(0, HOUR)), Answer::Cancelled, Some(TaskState::Cancelled)),
+            ("running", running(), Answer::Stopping, Some(TaskState::Running)),
+            ("stopping", running().does(cancel()), Answer::Stopping, Some(TaskState::Running)),
+            ("between tries", running().ends(reported(Outcome::Failed)), Answer::Cancelled, Some(TaskState::Cancelled)),
+            ("ended", running().ends(reported(Outcome::Success)), Answer::AlreadyEnded, Some(TaskState::Success)),
+        ];
+        for (phase, mut scene, answer, state) in table {
+            assert_eq!(scene.apply(cancel()), answer, "{phase}");
+            assert_eq!(scene.state(), state, "{phase}");
+        }
+    }
+
+    #[test]
+    fn a_stopped_task_ends_as_cancelled_unless_it_was_faster() {
+        for (ending, state) in [
+            (reported(Outcome::Cancelled), TaskState::Cancelled),
+            (reported(Outcome::Failed), TaskState::Cancelled),
+            (handed_back(), TaskState::Cancelled),
+            (lost(), TaskState::Cancelled),
+            (reported(Outcome::Success), TaskState::Success),
+        ] {
+            let scene = Scene::new().with_slot(LOCAL).submits(spec(3, Duration::ZERO)).does(cancel()).ends(ending);
+            assert_eq!((scene.state(), scene.task().try_number), (Some(state), 1));
+        }
+    }
+
+    #[test]
+    fn a_guest_that_cannot_be_stopped_loses_its_fence_and_keeps_its_slot() {
+        let mut scene = Scene::new().with_slot(LOCAL).submits(spec(0, HOUR)).does(cancel());
+        assert_eq!(scene.engine.take_stops(), [(LOCAL, TASK, 1)]);
+        let mut scene = scene.after(Duration::from_secs(2));
+        assert_eq!((scene.state(), scene.engine.gauges().1), (Some(TaskState::Cancelled), 1));
+        let late = Command::Report { host: LOCAL, task: TASK, fence: 1, ending: reported(Outcome::Success), seed: 1 };
+        assert_eq!((scene.apply(late), scene.engine.gauges().1), (Answer::Fenced, 0));
+    }
+
+    #[test]
+    fn what_only_the_store_has_is_cancelled_by_what_it_says() {
+        let stored = Box::new(Scene::new().submits(spec(0, HOUR)).task());
+        let mut scene = Scene::new();
+        let from_store = Command::Cancel { id: TASK, stored: Some(stored), by: "someone".into() };
+        assert_eq!((scene.apply(from_store), scene.state()), (Answer::Cancelled, Some(TaskState::Cancelled)));
+        scene.commit();
+        assert_eq!(scene.state(), None, "it is durable, and nothing here needs it");
+    }
+}

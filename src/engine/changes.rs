@@ -172,17 +172,14 @@ impl Engine {
             }
         }
         for change in &changes.tasks {
-            self.stop_what_starts_too_late(change.record.id, change.record.fence);
+            self.stop_what_starts_too_late(change.record.id);
             self.leave_if_idle(change.record.id);
         }
     }
 
     /// An attempt that waited for this batch starts now. If it was stopped while
     /// it waited, that stop came before its start, to a host that had nothing to stop.
-    fn stop_what_starts_too_late(&mut self, id: TaskId, fence: u32) {
-        if let Some(host) = self.orphans.get(&(id, fence)) {
-            self.stops.push((*host, id, fence));
-        }
+    fn stop_what_starts_too_late(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get(&id) else { return };
         if let Phase::Running { host, stopping: Some(_), .. } = task.phase {
             self.stops.push((host, id, task.fence));

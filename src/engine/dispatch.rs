@@ -26,7 +26,6 @@ impl Engine {
         let limits = &task.spec.terms.limits;
         let deadline = now + limits.execution_timeout.get() + self.config.report_grace;
         task.fence += 1;
-        task.phase = Phase::Running { host, since: now, deadline, recorded: false, stopping: None };
         let assignment =
             Assignment { host, task: id, fence: task.fence, try_number: task.tries_used + 1, spec: task.spec.clone() };
         self.timers.set_deadline(deadline, id, assignment.fence);
@@ -34,10 +33,11 @@ impl Engine {
         found.busy += 1;
         let unseen = found.local && !assignment.spec.terms.grants.reach_outside();
         let trusted = self.config.cautious_before.is_none_or(|before| id >= before);
-        if unseen && trusted {
-            self.starts.push(assignment);
-        } else {
-            self.starts_after_commit.push(assignment);
+        let starts_after = (!unseen || !trusted).then_some(self.batch);
+        task.phase = Phase::Running { host, since: now, deadline, recorded: false, stopping: None, starts_after };
+        match starts_after {
+            None => self.starts.push(assignment),
+            Some(_) => self.starts_after_commit.push(assignment),
         }
         self.touch(id);
     }
@@ -58,8 +58,16 @@ impl Engine {
     /// The host did not report in time. The fence is closed without it; its slot
     /// stays taken until it does report, because the guest may still be there.
     fn give_up_waiting_for_report(&mut self, id: TaskId, fence: u32, now: Timestamp) {
-        let task = self.tasks.get(&id).expect("a running task is resident");
-        let Phase::Running { host, since, .. } = task.phase else { return };
+        let has_started = self.has_started(id);
+        let task = self.tasks.get_mut(&id).expect("a running task is resident");
+        let grace = task.spec.terms.limits.execution_timeout.get() + self.config.report_grace;
+        let Phase::Running { host, since, ref mut deadline, .. } = task.phase else { return };
+        if !has_started {
+            // Its start still waits for a slow commit, which is not the task's failure.
+            *deadline = now + grace;
+            self.timers.set_deadline(*deadline, id, fence);
+            return;
+        }
         self.orphans.insert((id, fence), host);
         self.stops.push((host, id, fence));
         let report = AttemptReport {
@@ -72,7 +80,9 @@ impl Engine {
             started_at: since,
             ended_at: now,
         };
-        self.conclude(id, Ending::Reported(Box::new(report)), 0, now);
+        // Attempts that time out together must not come back together.
+        let seed = id.as_u64() ^ u64::from(fence);
+        self.conclude(id, Ending::Reported(Box::new(report)), seed, now);
     }
 
     /// The event that ends an attempt.
@@ -91,4 +101,56 @@ pub(super) struct AttemptEnd {
     pub by: Option<Arc<str>>,
     pub try_number: u32,
     pub row: changes::AttemptRow,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::Command;
+    use super::super::scene::{LOCAL, REMOTE, Scene, TASK, cancel, report, reported, spec};
+    use crate::model::{Outcome, TaskId, TaskState};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn an_attempt_that_others_can_see_starts_after_its_commit() {
+        let starts = |mut scene: Scene| (scene.engine.take_starts().len(), scene.commit().starts.len());
+        assert_eq!(starts(Scene::new().with_slot(LOCAL).submits(spec(0, HOUR))), (1, 0));
+        assert_eq!(starts(Scene::new().with_slot(REMOTE).submits(spec(0, HOUR))), (0, 1));
+        let mut after_a_crash = Scene::new().with_slot(LOCAL);
+        after_a_crash.engine.config.cautious_before = Some(TaskId::from_u64(TASK.as_u64() + 1));
+        assert_eq!(starts(after_a_crash.submits(spec(0, HOUR))), (0, 1));
+    }
+
+    #[test]
+    fn a_slow_commit_is_not_the_failure_of_a_task_that_waits_for_it() {
+        let scene = Scene::new().with_slot(REMOTE).submits(spec(0, HOUR)).after(2 * HOUR);
+        assert_eq!(scene.state(), Some(TaskState::Running));
+        let scene = scene.commits().after(2 * HOUR);
+        assert_eq!((scene.state(), scene.task().outcome), (Some(TaskState::Failed), Some(Outcome::TimedOut)));
+    }
+
+    #[test]
+    fn a_host_that_dies_loses_only_what_has_started() {
+        let died = |scene: Scene| scene.does(Command::HostLost { host: REMOTE }).task().lost_in_row;
+        assert_eq!(died(Scene::new().with_slot(REMOTE).submits(spec(0, HOUR))), 0);
+        assert_eq!(died(Scene::new().with_slot(REMOTE).submits(spec(0, HOUR)).commits()), 1);
+    }
+
+    #[test]
+    fn a_stop_reaches_the_host_after_the_start_it_was_for() {
+        let mut scene = Scene::new().with_slot(REMOTE).submits(spec(0, HOUR)).does(cancel());
+        scene.engine.take_stops();
+        assert_eq!(scene.commit().starts.len(), 1);
+        assert_eq!(scene.engine.take_stops(), [(REMOTE, TASK, 1)]);
+    }
+
+    #[test]
+    fn a_host_that_does_not_report_keeps_its_slot_until_it_does() {
+        let mut scene = Scene::new().with_slot(LOCAL).submits(spec(1, Duration::ZERO)).after(2 * HOUR);
+        assert_eq!((scene.state(), scene.task().try_number), (Some(TaskState::Queued), 1));
+        scene.apply(report(LOCAL, 1, reported(Outcome::Success)));
+        assert_eq!((scene.state(), scene.task().fence), (Some(TaskState::Running), 2));
+    }
 }

@@ -1,5 +1,7 @@
 //! Workers as the engine sees them: slots, and what happens when one is gone.
 
+use std::time::Duration;
+
 use crate::model::{TaskId, Timestamp};
 
 use super::Engine;
@@ -42,7 +44,8 @@ impl Engine {
         }
     }
 
-    /// Every attempt of the host is lost: back to the queue, at no cost.
+    /// Every attempt of the host is lost: back to the queue, at no cost. One that
+    /// still waits for its commit has not started, so it was not lost either.
     pub(super) fn host_lost(&mut self, host: HostId, now: Timestamp) -> Answer {
         if self.hosts.remove(&host).is_none() {
             return Answer::NotFound;
@@ -56,9 +59,22 @@ impl Engine {
             .collect();
         lost.sort_unstable();
         for id in lost {
-            self.conclude(id, Ending::Lost { reason: "its host died".into() }, 0, now);
+            let ending = if self.has_started(id) {
+                Ending::Lost { reason: "its host died".into() }
+            } else {
+                Ending::HandedBack { reason: "its host died before it started".into(), pause: Duration::ZERO }
+            };
+            self.conclude(id, ending, 0, now);
         }
         Answer::Done
+    }
+
+    /// Whether the running attempt of the task has been let go, and did not only get its slot.
+    pub(super) fn has_started(&self, id: TaskId) -> bool {
+        match self.tasks.get(&id).map(|task| &task.phase) {
+            Some(Phase::Running { starts_after, .. }) => *starts_after <= Some(self.durable_batch),
+            _ => false,
+        }
     }
 
     pub(super) fn free_slot(&mut self, host: HostId) {

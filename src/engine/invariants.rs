@@ -16,6 +16,11 @@ impl Engine {
         if room && self.needs_page().is_none() && self.ready.hungry(1, true).is_some() {
             return Err("a slot is free, the store has ready tasks, and nobody asks for them".into());
         }
+        // One task of every queue, and one that waits for its time, stay near whatever they weigh.
+        let too_many = self.near_tasks > self.config.resident_tasks || self.near_bytes > self.config.resident_bytes;
+        if too_many && self.near_tasks > self.ready.len() + 1 {
+            return Err(format!("{} near tasks of {} bytes are over the bound", self.near_tasks, self.near_bytes));
+        }
         if let Some(host) = self.hosts.values().find(|host| host.busy > host.slots) {
             return Err(format!("{} attempts on {} slots", host.busy, host.slots));
         }

@@ -23,6 +23,8 @@ mod paged;
 mod ready;
 mod report;
 mod rerun;
+#[cfg(test)]
+mod scene;
 mod submit;
 mod task;
 mod timers;
@@ -93,6 +95,9 @@ pub struct Engine {
     /// Waiting tasks that are near, and their bytes: what the residency bounds count.
     near_tasks: usize,
     near_bytes: usize,
+    /// How many stayed near when a bound was last met. Nothing is paged in ahead
+    /// of need until half of them have gone: it would have to leave again at once.
+    full_at: Option<usize>,
     /// The open batch: what has changed since the last `seal`.
     batch: u64,
     durable_batch: u64,
@@ -117,6 +122,7 @@ impl Engine {
             recent_keys: HashMap::new(),
             near_tasks: 0,
             near_bytes: 0,
+            full_at: None,
             batch: 1,
             durable_batch: 0,
             changes: Changes::default(),

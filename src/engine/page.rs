@@ -80,16 +80,22 @@ impl Engine {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.near_tasks >= self.config.resident_tasks || self.near_bytes >= self.config.resident_bytes
+        self.full_at.is_some()
+            || self.near_tasks >= self.config.resident_tasks
+            || self.near_bytes >= self.config.resident_bytes
     }
 
     /// Moves what goes last behind the horizon until the bounds hold. The first
     /// task of every queue stays, so the bounds may be passed by one task a queue.
     pub(super) fn keep_within_bounds(&mut self) {
+        self.full_at = self.full_at.filter(|at| self.near_tasks > at / 2);
         while self.near_tasks > self.config.resident_tasks || self.near_bytes > self.config.resident_bytes {
-            let Some(id) = self.ready.evict().or_else(|| self.timers.evict()) else { return };
+            // Whoever holds most gives: neither what is ready nor what waits crowds the other out.
+            let waiting = self.timers.near_len().max(1);
+            let Some(id) = self.ready.evict(waiting).or_else(|| self.timers.evict()) else { return };
             self.mark_not_near(id);
             self.leave_if_idle(id);
+            self.full_at = Some(self.near_tasks);
         }
     }
 
@@ -140,5 +146,59 @@ impl Engine {
             }
         }
         fresh
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::super::scene::{LOCAL, REMOTE, Scene, TASK, handed_back, report, spec};
+    use super::super::{Command, Engine};
+    use super::*;
+    use crate::model::{Json, TaskSpec, TaskState};
+
+    #[test]
+    fn a_new_life_takes_back_what_ran_at_no_cost() {
+        let row = Scene::new().with_slot(REMOTE).submits(spec(0, Duration::ZERO)).task();
+        let overview = Overview { running: vec![row], ..Overview::default() };
+        let mut scene = Scene::new();
+        scene.engine = Engine::load(EngineConfig::default(), overview);
+        assert_eq!(scene.engine.check(), Ok(()));
+        assert_eq!(scene.apply(report(HostId::GONE, 1, handed_back())), Answer::Recorded);
+        let scene = scene.does(Command::HostLost { host: HostId::GONE }).with_slot(LOCAL);
+        let task = scene.task();
+        assert_eq!((task.state, task.fence, task.lost_in_row), (TaskState::Running, 2, 0));
+    }
+
+    #[test]
+    fn a_page_that_does_not_fit_is_not_asked_for_again() {
+        let input = Json::parse(format!("\"{}\"", "x".repeat(1_000))).expect("JSON");
+        let spec = Arc::new(TaskSpec { input, ..spec(0, Duration::ZERO) });
+        let row = |id| TaskRecord {
+            id: TaskId::from_u64(id),
+            spec: spec.clone(),
+            ..Scene::new().submits(spec.as_ref().clone()).task()
+        };
+        let config = EngineConfig { resident_bytes: 4_000, ..EngineConfig::default() };
+        let mut engine = Engine::load(config, Overview { queues: vec![spec.queue.clone()], ..Overview::default() });
+        let now = Scene::new().now;
+        let request = engine.needs_page().expect("the store has ready tasks");
+        engine.apply(Command::PageIn { request, rows: (1..10).map(row).collect(), complete: false }, now);
+        assert_eq!((engine.needs_page(), engine.check()), (None, Ok(())));
+    }
+
+    #[test]
+    fn tasks_that_wait_for_their_time_leave_room_for_those_that_are_ready() {
+        let mut scene = Scene::new();
+        scene.engine.config.resident_tasks = 10;
+        let later = TaskSpec { not_before: Some(scene.now + Duration::from_secs(60)), ..spec(0, Duration::ZERO) };
+        for id in 0..40 {
+            let spec = if id < 20 { later.clone() } else { spec(0, Duration::ZERO) };
+            let id = TaskId::from_u64(TASK.as_u64() + id);
+            scene.apply(Command::Submit { id, spec: Arc::new(spec), once: None, by: "someone".into() });
+        }
+        assert_eq!((scene.engine.ready.near_len(), scene.engine.timers.near_len()), (5, 5));
     }
 }

@@ -105,13 +105,19 @@ impl ReadyQueues {
         self.queues.get(queue).is_some_and(|found| found.keys.contains(key))
     }
 
+    /// How many queues there are.
+    pub(super) fn len(&self) -> usize {
+        self.queues.len()
+    }
+
     pub(super) fn near_len(&self) -> usize {
         self.queues.values().map(|queue| queue.keys.near_len()).sum()
     }
 
-    /// Moves the last task of the fullest queue behind its horizon.
-    pub(super) fn evict(&mut self) -> Option<TaskId> {
-        let fullest = self.queues.iter().max_by_key(|(_, queue)| queue.keys.near_len())?.0.clone();
+    /// Moves the last task of the fullest queue behind its horizon, if the queue has more than `spare`.
+    pub(super) fn evict(&mut self, spare: usize) -> Option<TaskId> {
+        let (fullest, queue) = self.queues.iter().max_by_key(|(_, queue)| queue.keys.near_len())?;
+        let fullest = (queue.keys.near_len() > spare).then(|| fullest.clone())?;
         let evicted = self.queues.get_mut(&fullest)?.keys.evict_last()?;
         self.settle(&fullest);
         Some(evicted.id)

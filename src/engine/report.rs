@@ -153,3 +153,82 @@ fn final_state(outcome: Outcome) -> TaskState {
         state => state,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::scene::{LOCAL, REMOTE, Scene, cancel, handed_back, lost, report, reported, spec};
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn only_the_host_that_holds_the_fence_ends_the_attempt() {
+        let running = || Scene::new().with_slot(LOCAL).submits(spec(1, SECOND));
+        let table = [
+            ("unknown", Scene::new(), LOCAL, 1, Answer::Fenced),
+            ("queued", Scene::new().submits(spec(0, SECOND)), LOCAL, 0, Answer::Fenced),
+            ("running", running(), LOCAL, 1, Answer::Recorded),
+            ("running elsewhere", running(), REMOTE, 1, Answer::Fenced),
+            ("under a fence to come", running(), LOCAL, 2, Answer::Fenced),
+            ("being stopped", running().does(cancel()), LOCAL, 1, Answer::Recorded),
+            ("between tries", running().ends(reported(Outcome::Failed)), LOCAL, 1, Answer::Fenced),
+            ("in its next try", running().ends(reported(Outcome::Failed)).after(SECOND), LOCAL, 1, Answer::Fenced),
+            ("ended", running().ends(reported(Outcome::Success)), LOCAL, 1, Answer::Fenced),
+        ];
+        for (phase, mut scene, host, fence, answer) in table {
+            let before = scene.state();
+            assert_eq!(scene.apply(report(host, fence, reported(Outcome::Success))), answer, "{phase}");
+            if answer == Answer::Fenced {
+                assert_eq!(scene.state(), before, "{phase}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_retry_without_a_pause_starts_in_the_same_command() {
+        let scene = Scene::new().with_slot(LOCAL).submits(spec(1, Duration::ZERO)).ends(reported(Outcome::Failed));
+        let task = scene.task();
+        assert_eq!((task.state, task.try_number, task.fence), (TaskState::Running, 2, 2));
+        let scene = scene.ends(reported(Outcome::Failed));
+        assert_eq!((scene.state(), scene.task().try_number), (Some(TaskState::Failed), 2));
+    }
+
+    #[test]
+    fn what_our_side_gives_up_costs_no_try() {
+        let mut scene = Scene::new().with_slot(LOCAL).submits(spec(0, SECOND));
+        for fence in 1..=20 {
+            assert_eq!((scene.task().state, scene.task().fence), (TaskState::Running, fence));
+            scene = scene.ends(handed_back());
+        }
+        let scene = scene.ends(reported(Outcome::Success));
+        assert_eq!((scene.state(), scene.task().try_number), (Some(TaskState::Success), 1));
+    }
+
+    #[test]
+    fn three_lost_in_a_row_are_final_and_cost_one_try() {
+        let scene = Scene::new().with_slot(LOCAL).submits(spec(2, SECOND)).ends(lost()).ends(lost());
+        assert_eq!(scene.state(), Some(TaskState::Running));
+        let task = scene.ends(lost()).task();
+        assert_eq!((task.state, task.outcome, task.try_number), (TaskState::Failed, Some(Outcome::Lost), 1));
+    }
+
+    #[test]
+    fn a_report_begins_the_count_of_lost_attempts_anew() {
+        let scene = Scene::new().with_slot(LOCAL).submits(spec(1, Duration::ZERO)).ends(lost()).ends(lost());
+        let scene = scene.ends(reported(Outcome::Failed)).ends(lost()).ends(lost());
+        assert_eq!((scene.state(), scene.task().try_number), (Some(TaskState::Running), 2));
+    }
+
+    #[test]
+    fn every_end_names_the_try_it_was() {
+        let mut scene = Scene::new().with_slot(LOCAL).submits(spec(1, Duration::ZERO));
+        scene = scene.ends(lost()).ends(handed_back()).ends(reported(Outcome::Failed)).ends(lost());
+        let ends = scene
+            .commit()
+            .changes
+            .events
+            .into_iter()
+            .filter_map(|event| Some((event.attempt?.fence, event.try_number)));
+        assert_eq!(ends.collect::<Vec<_>>(), [(1, 1), (2, 1), (3, 1), (4, 2)]);
+    }
+}

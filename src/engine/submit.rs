@@ -41,3 +41,36 @@ impl Engine {
         Some(if body == once.body { Answer::Replayed(task) } else { Answer::KeyMismatch(task) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::scene::{Scene, TASK, spec};
+    use super::super::{Command, Earlier, EngineConfig};
+    use super::*;
+
+    fn submit(id: u64, body: u8, earlier: Option<Earlier>) -> Command {
+        let once = Some(Once { key: [1; 32], body: [body; 32], earlier });
+        Command::Submit {
+            id: TaskId::from_u64(id),
+            spec: Arc::new(spec(0, Duration::ZERO)),
+            once,
+            by: "someone".into(),
+        }
+    }
+
+    #[test]
+    fn a_key_stands_for_one_task_before_and_after_its_commit() {
+        let mut scene = Scene::new();
+        assert_eq!(scene.apply(submit(1, 1, None)), Answer::Accepted(TaskId::from_u64(1)));
+        assert_eq!(scene.apply(submit(2, 1, None)), Answer::Replayed(TaskId::from_u64(1)));
+        assert_eq!(scene.apply(submit(3, 2, None)), Answer::KeyMismatch(TaskId::from_u64(1)));
+        scene.commit();
+        let earlier = Some(Earlier { task: TASK, body: [1; 32], at: scene.now });
+        assert_eq!(scene.apply(submit(4, 1, earlier)), Answer::Replayed(TASK));
+        assert_eq!(scene.apply(submit(5, 2, earlier)), Answer::KeyMismatch(TASK));
+        let mut scene = scene.after(EngineConfig::default().remember_keys);
+        assert_eq!(scene.apply(submit(6, 1, earlier)), Answer::Accepted(TaskId::from_u64(6)), "a day later");
+    }
+}

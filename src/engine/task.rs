@@ -33,14 +33,36 @@ pub(super) struct Task {
 
 #[derive(Debug, Clone)]
 pub(super) enum Phase {
-    Scheduled { due: Timestamp },
+    Scheduled {
+        due: Timestamp,
+    },
     Queued,
-    Running { host: HostId, since: Timestamp, deadline: Timestamp, recorded: bool, stopping: Option<Arc<str>> },
-    UpForRetry { due: Timestamp },
-    Ended { state: TaskState },
+    Running {
+        host: HostId,
+        since: Timestamp,
+        deadline: Timestamp,
+        recorded: bool,
+        stopping: Option<Arc<str>>,
+        /// The batch that has to be durable before the attempt starts; none where it started at once.
+        starts_after: Option<u64>,
+    },
+    UpForRetry {
+        due: Timestamp,
+    },
+    Ended {
+        state: TaskState,
+    },
 }
 
 impl Phase {
+    /// Where a task begins when it is accepted or asked for again.
+    pub(super) fn first(spec: &TaskSpec, now: Timestamp) -> Self {
+        match spec.not_before {
+            Some(due) if due > now => Phase::Scheduled { due },
+            _ => Phase::Queued,
+        }
+    }
+
     pub(super) fn state(&self) -> TaskState {
         match self {
             Phase::Scheduled { .. } => TaskState::Scheduled,
@@ -66,10 +88,7 @@ pub(super) struct LastAttempt {
 impl Task {
     /// A task that was just accepted.
     pub(super) fn new(spec: Arc<TaskSpec>, now: Timestamp) -> Self {
-        let phase = match spec.not_before {
-            Some(due) if due > now => Phase::Scheduled { due },
-            _ => Phase::Queued,
-        };
+        let phase = Phase::first(&spec, now);
         Self {
             max_tries: spec.terms.retry.retries + 1,
             spec,
@@ -131,6 +150,7 @@ impl Task {
                 deadline: record.start_date.unwrap_or(record.queued_at),
                 recorded: true,
                 stopping: None,
+                starts_after: None,
             },
             TaskState::UpForRetry => Phase::UpForRetry { due: record.due_at.unwrap_or(record.queued_at) },
             state => Phase::Ended { state },

@@ -30,7 +30,7 @@ pub struct NotAnId {
 impl TaskId {
     pub const PREFIX: &'static str = "task_";
 
-    pub fn from_u64(value: u64) -> Self {
+    pub const fn from_u64(value: u64) -> Self {
         Self(value)
     }
 

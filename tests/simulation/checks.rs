@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use tradewind::engine::{Answer, Assignment, ReadyKey};
+use tradewind::engine::{Answer, Assignment, HostId, ReadyKey};
 use tradewind::model::{TaskId, TaskState};
 
 use super::clients::{Asked, Promise};
@@ -65,6 +65,10 @@ impl World {
     /// Whether the fence owns its task.
     pub fn is_current(&self, task: TaskId, fence: u32) -> bool {
         self.engine.peek(task).is_some_and(|record| record.state == TaskState::Running && record.fence == fence)
+    }
+
+    pub fn owns(&self, host: HostId, task: TaskId, fence: u32) -> bool {
+        self.assigned.get(&(task, fence)).is_some_and(|(owner, _)| *owner == host)
     }
 
     /// An attempt that may start now.

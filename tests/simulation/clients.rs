@@ -54,7 +54,7 @@ impl Clients {
         let input = |length: usize| Json::parse(format!("\"{}\"", "x".repeat(length))).expect("JSON");
         Self {
             queues: (0..profile.queues).map(queue).collect(),
-            terms: (0..12).map(|_| Arc::new(terms(random))).collect(),
+            terms: (0..12).map(|index| Arc::new(terms(random, index > 0))).collect(),
             inputs: (0..6).map(|index| input(profile.input_bytes * index / 5)).collect(),
             functions: ["run".into(), KILLER.into()],
             module: Digest::from_bytes([7; 32]),
@@ -88,15 +88,18 @@ impl Clients {
 
     pub fn spec(&self, profile: &Profile, random: &mut Random, now: Timestamp) -> TaskSpec {
         let delay = if random.chance(50) { random.below(2_000) } else { random.below(600_000) };
+        let kills = random.chance(profile.killers);
+        // A killer has one try, so that what bounds its kills is how often it may be lost.
+        let terms = if kills { &self.terms[0] } else { random.pick(&self.terms) };
         TaskSpec {
             module: self.module,
-            function: self.functions[usize::from(random.chance(profile.killers))].clone(),
+            function: self.functions[usize::from(kills)].clone(),
             input: random.pick(&self.inputs).clone(),
             queue: random.pick(&self.queues).clone(),
             priority_weight: *random.pick(&[1, 1, 1, 2, 5, -3, i32::MAX, i32::MIN]),
             not_before: random.chance(15).then(|| now + Duration::from_millis(delay)),
             labels: BTreeMap::new(),
-            terms: random.pick(&self.terms).clone(),
+            terms: terms.clone(),
         }
     }
 
@@ -111,12 +114,12 @@ impl Clients {
     }
 }
 
-fn terms(random: &mut Random) -> Terms {
+fn terms(random: &mut Random, again: bool) -> Terms {
     let delay = *random.pick(&[0, 0, 10, 1_000, 60_000]);
     Terms {
         limits: Limits { execution_timeout: Span::from_secs(*random.pick(&[1, 30, 3_600])), ..Limits::default() },
         retry: RetryPolicy {
-            retries: *random.pick(&[0, 0, 1, 2, 4]),
+            retries: u32::from(again) * random.pick(&[0, 0, 1, 2, 4]),
             retry_delay: Span::from_millis(delay),
             max_retry_delay: Span::from_secs(300),
             ..RetryPolicy::default()

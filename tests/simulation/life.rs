@@ -1,6 +1,6 @@
 //! How a life of the server ends and the next one begins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,9 +45,10 @@ impl World {
 
     /// Everything is made durable; then another engine must go on exactly as this one would.
     pub fn restart(&mut self) {
-        while self.flight.is_some() || self.engine.has_changes() || !self.open.is_empty() {
-            self.complete();
+        self.complete();
+        while self.engine.has_changes() || !self.open.is_empty() {
             self.seal();
+            self.complete();
         }
         self.check_fully();
         let page = self.profile.page_size;
@@ -67,7 +68,9 @@ impl World {
 
     fn next_life(&mut self, why: &'static str, hand_back: bool) {
         (self.flight, self.open) = (None, Vec::new());
+        let mut alive = HashSet::new();
         for (host, sim) in std::mem::take(&mut self.hosts) {
+            alive.extend(sim.attempts.iter().map(|attempt| (attempt.task, attempt.fence)));
             // Remote guests do not know yet, and report to a server that has forgotten them.
             for attempt in sim.attempts.into_iter().filter(|_| !sim.local) {
                 let ending = any_ending(&mut self.random, attempt.told_to_stop, self.now);
@@ -79,6 +82,9 @@ impl World {
         (self.assigned, self.stopping) = Default::default();
         let overview = self.store.overview();
         let running: Vec<(TaskId, u32)> = overview.running.iter().map(|row| (row.id, row.fence)).collect();
+        for row in &overview.running {
+            self.assigned.insert((row.id, row.fence), (HostId::GONE, row.try_number));
+        }
         self.note(Note::Life { why, running: running.len() });
         self.engine = Engine::load(self.config.clone(), overview);
         if self.random.chance(50) {
@@ -86,7 +92,7 @@ impl World {
         }
         assert_eq!(self.engine.check(), Ok(()), "just after loading");
         if hand_back && self.random.chance(50) {
-            for (task, fence) in running {
+            for (task, fence) in running.into_iter().filter(|attempt| alive.contains(attempt)) {
                 let ending = Ending::HandedBack { reason: "the server starts anew".into(), pause: Duration::ZERO };
                 self.report(Report { host: HostId::GONE, task, fence, ending, seed: 1 });
             }
@@ -135,7 +141,8 @@ impl World {
             self.complete();
             self.seal();
             self.complete();
-            if let Some(deadline) = self.engine.next_deadline() {
+            let idle = self.hosts.values().all(|host| host.attempts.is_empty() && host.wire.is_empty());
+            if let Some(deadline) = self.engine.next_deadline().filter(|_| idle) {
                 self.now = self.now.max(deadline);
                 self.pass_time(Duration::ZERO);
             }
@@ -153,12 +160,12 @@ impl World {
     fn guests_succeed(&mut self) {
         let running: Vec<HostId> = self.hosts.keys().copied().collect();
         for host in running {
-            while let Some(attempt) = self.hosts.get_mut(&host).and_then(|found| found.attempts.pop()) {
+            while let Some(attempt) = self.hosts.get(&host).and_then(|found| found.attempts.first()).cloned() {
                 if attempt.killer && !attempt.told_to_stop {
-                    self.hosts.get_mut(&host).expect("it was just found").attempts.push(attempt);
                     self.kill(host, 0);
                     break;
                 }
+                self.hosts.get_mut(&host).expect("it was just found").attempts.remove(0);
                 let ending = reported(Outcome::Success, RetryAdvice::ByPolicy, self.now);
                 self.report(Report { host, task: attempt.task, fence: attempt.fence, ending, seed: 1 });
             }

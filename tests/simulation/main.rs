@@ -18,6 +18,7 @@ mod world;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use tradewind::model::{Outcome, TaskState};
 use world::World;
 
 const STEPS: u64 = if cfg!(debug_assertions) { 200_000 } else { 10_000_000 };
@@ -41,13 +42,34 @@ fn nothing_is_lost_and_nothing_is_done_twice() {
                     if run >= runs {
                         return;
                     }
-                    run_of(seed.unwrap_or(FIRST_SEED) + run);
+                    let outcome = std::panic::catch_unwind(|| run_of(seed.unwrap_or(FIRST_SEED) + run));
+                    if let Err(panic) = outcome {
+                        next.store(runs, Ordering::Relaxed);
+                        std::panic::resume_unwind(panic);
+                    }
                 }
             });
         }
     });
     let (taken, seconds) = (runs * STEPS_PER_RUN, began.elapsed().as_secs_f64());
     println!("{taken} steps in {seconds:.1} s on {threads} threads: {:.0} steps/s", taken as f64 / seconds);
+}
+
+#[test]
+fn a_task_that_kills_its_server_is_given_up() {
+    for seed in 0..20 {
+        let mut world = World::new(seed);
+        (world.profile.killers, world.profile.local_slots, world.profile.remote_hosts) = (100, 1, 0);
+        world.begin();
+        let killer = world.clients.fresh(&mut world.random);
+        world.submit(killer);
+        // It is durable while it waits or runs; `kill` counts how often it may come back.
+        world.seal();
+        world.complete();
+        world.drain();
+        let row = world.store.row(world.clients.promised[0]).expect("it was promised");
+        assert_eq!((row.state, row.outcome), (TaskState::Failed, Some(Outcome::Lost)));
+    }
 }
 
 fn run_of(seed: u64) {

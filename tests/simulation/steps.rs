@@ -54,7 +54,7 @@ impl World {
         answer
     }
 
-    fn submit(&mut self, submit: Submit) {
+    pub fn submit(&mut self, submit: Submit) {
         let id = self.ids.next(self.now);
         let spec = Arc::new(self.clients.spec(&self.profile, &mut self.random, self.now));
         let once = submit.key.map(|key| {
@@ -100,8 +100,7 @@ impl World {
     /// A report arrives: what follows from it, and that nothing follows from it twice.
     pub fn report(&mut self, report: Report) {
         let Report { host, task, fence, ending, seed } = report.clone();
-        let owner = self.assigned.get(&(task, fence)).map(|(owner, _)| *owner).unwrap_or(HostId::GONE);
-        let current = self.is_current(task, fence) && owner == host;
+        let current = self.is_current(task, fence) && self.owns(host, task, fence);
         let answer = self.ask(Asked::Report { task, fence }, Command::Report { host, task, fence, ending, seed });
         let expected = if current { Answer::Recorded } else { Answer::Fenced };
         assert_eq!(answer, expected, "{task}: the answer to a report under fence {fence}");
@@ -118,7 +117,17 @@ impl World {
             self.report(report);
         } else if !self.echoes.is_empty() {
             let place = self.random.index(self.echoes.len());
-            let report = self.echoes[place].clone();
+            let mut report = self.echoes[place].clone();
+            if self.random.chance(20) {
+                // Somebody else claims to have run it, or claims another fence.
+                report.host = HostId(self.random.below(self.last_host + 1));
+                report.fence += self.random.below(2) as u32;
+                let Report { host, task, fence, .. } = report;
+                // Unless it is the truth, or may be: what the open batch starts is not known here yet.
+                if self.owns(host, task, fence) || self.engine.place_in_batch(task).is_some() {
+                    return;
+                }
+            }
             self.report(report);
         }
     }

@@ -1,0 +1,125 @@
+//! A small engine to try commands on, for the tests of the verbs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::task::{AttemptLog, AttemptReport, Terms};
+use crate::model::{
+    Digest, Json, Outcome, QueueName, RetryAdvice, RetryPolicy, Span, TaskId, TaskRecord, TaskSpec, TaskState,
+    Timestamp, Usage,
+};
+
+use super::{Answer, Command, Ending, Engine, EngineConfig, HostId, Sealed};
+
+pub(super) const TASK: TaskId = TaskId::from_u64(1 << 20);
+pub(super) const LOCAL: HostId = HostId(1);
+pub(super) const REMOTE: HostId = HostId(2);
+
+pub(super) struct Scene {
+    pub engine: Engine,
+    pub now: Timestamp,
+}
+
+impl Scene {
+    /// An engine without a slot.
+    pub(super) fn new() -> Self {
+        Self { engine: Engine::new(EngineConfig::default(), 0), now: Timestamp::from_millis(1_000_000) }
+    }
+
+    pub(super) fn with_slot(self, host: HostId) -> Self {
+        self.does(Command::HostJoined { host, slots: 1, local: host == LOCAL })
+    }
+
+    pub(super) fn apply(&mut self, command: Command) -> Answer {
+        let answer = self.engine.apply(command, self.now);
+        assert_eq!(self.engine.check(), Ok(()));
+        answer
+    }
+
+    pub(super) fn does(mut self, command: Command) -> Self {
+        self.apply(command);
+        self
+    }
+
+    pub(super) fn submits(self, spec: TaskSpec) -> Self {
+        self.does(Command::Submit { id: TASK, spec: Arc::new(spec), once: None, by: "someone".into() })
+    }
+
+    /// The attempt that runs ends so.
+    pub(super) fn ends(self, ending: Ending) -> Self {
+        let fence = self.task().fence;
+        self.does(report(LOCAL, fence, ending))
+    }
+
+    pub(super) fn commits(mut self) -> Self {
+        self.commit();
+        self
+    }
+
+    pub(super) fn commit(&mut self) -> Sealed {
+        let sealed = self.engine.seal(self.now);
+        self.engine.committed(sealed.batch, &sealed.changes);
+        sealed
+    }
+
+    pub(super) fn after(mut self, length: Duration) -> Self {
+        self.now = self.now + length;
+        self.does(Command::Advance)
+    }
+
+    pub(super) fn task(&self) -> TaskRecord {
+        self.engine.peek(TASK).expect("it is resident")
+    }
+
+    pub(super) fn state(&self) -> Option<TaskState> {
+        self.engine.peek(TASK).map(|record| record.state)
+    }
+}
+
+/// A task with so many retries, each after so long.
+pub(super) fn spec(retries: u32, retry_delay: Duration) -> TaskSpec {
+    let retry = RetryPolicy { retries, retry_delay: Span::from(retry_delay), ..RetryPolicy::default() };
+    TaskSpec {
+        module: Digest::from_bytes([7; 32]),
+        function: "run".into(),
+        input: Json::null(),
+        queue: QueueName::default(),
+        priority_weight: 1,
+        not_before: None,
+        labels: Default::default(),
+        terms: Arc::new(Terms { retry, ..Terms::default() }),
+    }
+}
+
+pub(super) fn report(host: HostId, fence: u32, ending: Ending) -> Command {
+    Command::Report { host, task: TASK, fence, ending, seed: 7 }
+}
+
+pub(super) fn cancel() -> Command {
+    Command::Cancel { id: TASK, stored: None, by: "someone".into() }
+}
+
+pub(super) fn rerun() -> Command {
+    Command::Rerun { id: TASK, stored: None, by: "someone".into() }
+}
+
+pub(super) fn reported(outcome: Outcome) -> Ending {
+    Ending::Reported(Box::new(AttemptReport {
+        outcome,
+        result: None,
+        error: None,
+        advice: RetryAdvice::ByPolicy,
+        log: AttemptLog::Empty,
+        usage: Usage::default(),
+        started_at: Timestamp::from_millis(1_000_000),
+        ended_at: Timestamp::from_millis(1_000_001),
+    }))
+}
+
+pub(super) fn handed_back() -> Ending {
+    Ending::HandedBack { reason: "the worker is shutting down".into(), pause: Duration::ZERO }
+}
+
+pub(super) fn lost() -> Ending {
+    Ending::Lost { reason: "the sandbox broke".into() }
+}
