@@ -1,6 +1,6 @@
 //! A whole Tradewind for a test in one line: the real binary on a directory of its own, and a client for it.
 
-#![allow(dead_code, reason = "each test binary uses its own part of this")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of this")]
 #![allow(clippy::unwrap_used, reason = "a test says by its panic what it did not find")]
 
 pub mod client;
