@@ -8,12 +8,15 @@ pub mod guests;
 pub mod history;
 
 use std::fs::OpenOptions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use tokio::sync::OnceCell;
 
+#[allow(unused_imports, reason = "each test binary uses its own part of this")]
 pub use client::{Answer, Client, task};
 
 /// What takes longer than this hangs.
@@ -81,12 +84,66 @@ impl Setup {
         command
     }
 
+    /// A server that knows the test guests, its client, and their digest. They are
+    /// compiled once for all tests of a process: later servers begin with a copy
+    /// of the directory of the first.
+    pub async fn start_with_guests(self) -> (TestServer, Client, String) {
+        static TEMPLATE: OnceCell<(Vec<StoredFile>, String)> = OnceCell::const_new();
+        let make = async || {
+            let mut first = TestServer::start().await;
+            let module = first.client().push(guests::tasks()).await;
+            assert!(first.stop().await.success(), "the server did not stop well");
+            (StoredFile::all(&first.data()), module)
+        };
+        let (files, module) = TEMPLATE.get_or_init(make).await;
+        for file in files {
+            file.store(&data_dir(self.directory.path()));
+        }
+        let server = self.start().await;
+        let client = server.client();
+        (server, client, module.clone())
+    }
+
     /// Starts it by a command that ends up as the server's process or its parent.
     pub async fn start_as(self, command: Command) -> TestServer {
         let mut server =
             TestServer { setup: self, process: None, pid: 0, client: Client::new("http://127.0.0.1:0", "") };
         server.spawn(command).await;
         server
+    }
+}
+
+/// A file of a data directory, in memory.
+struct StoredFile {
+    path: PathBuf,
+    mode: u32,
+    bytes: Vec<u8>,
+}
+
+impl StoredFile {
+    fn all(root: &Path) -> Vec<Self> {
+        let mut files = Vec::new();
+        let mut directories = vec![root.to_owned()];
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(directory).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    directories.push(path);
+                    continue;
+                }
+                let mode = path.metadata().unwrap().permissions().mode();
+                let bytes = std::fs::read(&path).unwrap();
+                files.push(Self { path: path.strip_prefix(root).unwrap().to_owned(), mode, bytes });
+            }
+        }
+        files
+    }
+
+    fn store(&self, root: &Path) {
+        let path = root.join(&self.path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &self.bytes).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(self.mode)).unwrap();
     }
 }
 
