@@ -97,8 +97,7 @@ fn main() {
                         let batch = (0..lines as u32)
                             .map(|n| (n, Submission { spec: spec.clone(), idempotency: None, by: by.clone() }))
                             .collect();
-                        let mut answers =
-                            coordinator.submit_batch(batch, Some(Duration::from_secs(60))).expect("room");
+                        let mut answers = coordinator.submit_batch(batch, Some(Duration::from_secs(60))).expect("room");
                         let mut answered = 0;
                         while let Some(piece) = answers.recv().await {
                             for (_, answer) in piece {

@@ -60,7 +60,8 @@ impl Metrics {
         };
         let one = |value: &AtomicU64| vec![(String::new(), value.load(Relaxed))];
         metric("counter", "tasks_submitted_total", "Tasks accepted.", &one(&self.submitted));
-        let attempts = |place: usize, name: &str| (format!("{{outcome=\"{name}\"}}"), self.attempts[place].load(Relaxed));
+        let attempts =
+            |place: usize, name: &str| (format!("{{outcome=\"{name}\"}}"), self.attempts[place].load(Relaxed));
         let by_outcome: Vec<_> = std::iter::once(attempts(0, "given_up"))
             .chain(Outcome::ALL.iter().map(|outcome| attempts(outcome.code() as usize, outcome.as_str())))
             .collect();

@@ -75,12 +75,28 @@ impl Postman {
 /// An answer that is true once its batch is durable.
 pub(super) enum Ack {
     /// The task at this place of the batch was accepted.
-    Accepted { place: usize, wait: Option<Duration>, reply: ReplyTo },
+    Accepted {
+        place: usize,
+        wait: Option<Duration>,
+        reply: ReplyTo,
+    },
     /// The task was accepted before.
-    Replayed { id: TaskId, wait: Option<Duration>, reply: ReplyTo },
-    Refused { error: SubmitError, reply: ReplyTo },
-    Changed { place: usize, reply: ChangeReply },
-    Modules { reply: oneshot::Sender<Result<(), CommitFailed>> },
+    Replayed {
+        id: TaskId,
+        wait: Option<Duration>,
+        reply: ReplyTo,
+    },
+    Refused {
+        error: SubmitError,
+        reply: ReplyTo,
+    },
+    Changed {
+        place: usize,
+        reply: ChangeReply,
+    },
+    Modules {
+        reply: oneshot::Sender<Result<(), CommitFailed>>,
+    },
 }
 
 impl Ack {

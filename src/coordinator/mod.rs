@@ -29,7 +29,9 @@ use crate::worker::LocalWorker;
 
 use answers::ReplyTo;
 pub(crate) use mailbox::Mailbox;
-pub use modules::{DeleteError, ModuleError, ModuleRef, Modules, ModulesSettings, NotAModuleRef, NotFound, UploadError, Uploaded};
+pub use modules::{
+    DeleteError, ModuleError, ModuleRef, Modules, ModulesSettings, NotAModuleRef, NotFound, UploadError, Uploaded,
+};
 pub use retention::RetentionSettings;
 use turn::Turn;
 
@@ -56,7 +58,9 @@ pub enum Readiness {
     Starting,
     Ready,
     /// The store refuses to write, say.
-    Degraded { reason: String },
+    Degraded {
+        reason: String,
+    },
     Stopping,
 }
 
@@ -110,15 +114,44 @@ pub enum ChangeError {
 
 /// What the coordinator is told.
 pub(crate) enum Message {
-    Submit { submission: Submission, wait: Option<Duration>, reply: ReplyTo },
-    SubmitMany { lines: Vec<(u32, Submission)>, wait: Option<Duration>, replies: Arc<answers::BatchReplies> },
-    Report { host: HostId, task: TaskId, fence: u32, ending: Ending },
-    Cancel { id: TaskId, by: Arc<str>, reply: ChangeReply },
-    Rerun { id: TaskId, by: Arc<str>, reply: ChangeReply },
-    ChangeModules { changes: Vec<ModuleChange>, reply: oneshot::Sender<Result<(), CommitFailed>> },
+    Submit {
+        submission: Submission,
+        wait: Option<Duration>,
+        reply: ReplyTo,
+    },
+    SubmitMany {
+        lines: Vec<(u32, Submission)>,
+        wait: Option<Duration>,
+        replies: Arc<answers::BatchReplies>,
+    },
+    Report {
+        host: HostId,
+        task: TaskId,
+        fence: u32,
+        ending: Ending,
+    },
+    Cancel {
+        id: TaskId,
+        by: Arc<str>,
+        reply: ChangeReply,
+    },
+    Rerun {
+        id: TaskId,
+        by: Arc<str>,
+        reply: ChangeReply,
+    },
+    ChangeModules {
+        changes: Vec<ModuleChange>,
+        reply: oneshot::Sender<Result<(), CommitFailed>>,
+    },
     /// No task may be accepted for the module from here on. Answered when all accepted before are durable.
-    BlockModule { digest: Digest, reply: oneshot::Sender<Result<(), CommitFailed>> },
-    UnblockModule { digest: Digest },
+    BlockModule {
+        digest: Digest,
+        reply: oneshot::Sender<Result<(), CommitFailed>>,
+    },
+    UnblockModule {
+        digest: Digest,
+    },
     /// The writer is done with a job.
     Written(writer::Written),
     /// Stop gracefully.

@@ -399,7 +399,10 @@ impl FromStr for ModuleRef {
 
     fn from_str(text: &str) -> Result<Self, NotAModuleRef> {
         if text.starts_with("sha256:") {
-            return text.parse().map(Self::Digest).map_err(|error: crate::model::digest::NotADigest| NotAModuleRef(error.to_string()));
+            return text
+                .parse()
+                .map(Self::Digest)
+                .map_err(|error: crate::model::digest::NotADigest| NotAModuleRef(error.to_string()));
         }
         let (name, tag) = text.split_once(':').unwrap_or((text, "latest"));
         let refused = |error: NotAName| NotAModuleRef(error.to_string());

@@ -15,7 +15,9 @@ use crate::worker::LocalWorker;
 use super::answers::{Ack, Postman, ReplyTo, Waiters};
 use super::retention::Sweeper;
 use super::writer::{Job, Written};
-use super::{ChangeError, ChangeReply, CoordinatorSettings, Message, Readiness, Shared, Submission, SubmitError, random_seed};
+use super::{
+    ChangeError, ChangeReply, CoordinatorSettings, Message, Readiness, Shared, Submission, SubmitError, random_seed,
+};
 
 /// How often a failing store is asked whether it works again.
 const PROBE_INTERVAL: Duration = Duration::from_millis(250);
@@ -61,14 +63,21 @@ struct InFlight {
 enum Health {
     Well,
     /// The store failed: nothing starts, nothing is accepted, until it takes a write again.
-    Failing { reason: String, next_probe: Timestamp },
+    Failing {
+        reason: String,
+        next_probe: Timestamp,
+    },
 }
 
 enum Stopping {
     /// Attempts may end until then.
-    Draining { until: Timestamp },
+    Draining {
+        until: Timestamp,
+    },
     /// The rest was told to come back.
-    HandingBack { until: Timestamp },
+    HandingBack {
+        until: Timestamp,
+    },
     Closing,
     Closed,
 }

@@ -12,7 +12,12 @@ use super::{Message, Shared};
 pub(super) enum Job {
     Commit(Box<Batch>),
     /// Retention: one bounded step.
-    Sweep { cutoff: Timestamp, after: TaskId, step: usize, keys_cutoff: Timestamp },
+    Sweep {
+        cutoff: Timestamp,
+        after: TaskId,
+        step: usize,
+        keys_cutoff: Timestamp,
+    },
     /// Learn whether the store works again.
     Probe,
     /// Note that nothing is left undone, and fold the write-ahead log into the database.
@@ -42,9 +47,9 @@ pub(super) fn start(mut writer: Writer, shared: Arc<Shared>) -> (mpsc::Sender<Jo
                     Ok(()) => Written::Committed(batch),
                     Err(error) => Written::CommitFailed(error),
                 },
-                Job::Sweep { cutoff, after, step, keys_cutoff } => Written::Swept(
-                    writer.sweep_keys(keys_cutoff, step).and_then(|_| writer.sweep(cutoff, after, step)),
-                ),
+                Job::Sweep { cutoff, after, step, keys_cutoff } => {
+                    Written::Swept(writer.sweep_keys(keys_cutoff, step).and_then(|_| writer.sweep(cutoff, after, step)))
+                }
                 Job::Probe => Written::Probed(writer.probe(Timestamp::now())),
                 Job::Close => {
                     if let Err(error) = writer.set_meta(CLEAN.0, CLEAN.1).and_then(|()| writer.checkpoint()) {

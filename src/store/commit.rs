@@ -20,10 +20,22 @@ pub struct Batch {
 
 #[derive(Debug, Clone)]
 pub enum ModuleChange {
-    Put { info: Arc<ModuleInfo>, at: Timestamp, by: Arc<str> },
+    Put {
+        info: Arc<ModuleInfo>,
+        at: Timestamp,
+        by: Arc<str>,
+    },
     /// None takes the tag away.
-    Tag { name: ModuleName, tag: Tag, digest: Option<Digest>, at: Timestamp, by: Arc<str> },
-    Delete { digest: Digest },
+    Tag {
+        name: ModuleName,
+        tag: Tag,
+        digest: Option<Digest>,
+        at: Timestamp,
+        by: Arc<str>,
+    },
+    Delete {
+        digest: Digest,
+    },
 }
 
 /// Why nothing of the batch was stored.
@@ -62,7 +74,10 @@ impl Writer {
 
     pub fn set_meta(&mut self, key: &str, value: &str) -> Result<(), CommitError> {
         self.connection
-            .execute("INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2", [key, value])
+            .execute(
+                "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2",
+                [key, value],
+            )
             .map(drop)
             .map_err(why)
     }

@@ -40,9 +40,9 @@ impl History {
                 [],
                 |row| row.get(0),
             )?;
-            let mut running = self.connection.prepare(&format!(
-                "SELECT {TASK_COLUMNS} FROM tasks WHERE state = ?1 AND end_date IS NULL"
-            ))?;
+            let mut running = self
+                .connection
+                .prepare(&format!("SELECT {TASK_COLUMNS} FROM tasks WHERE state = ?1 AND end_date IS NULL"))?;
             let running = running.query_map([TaskState::Running.code()], task_from_row)?;
             Ok(Overview {
                 last_event: (last_event.unwrap_or(0) as u64).max(kept),
@@ -61,9 +61,8 @@ impl History {
         )?;
         let mut found = Vec::new();
         let mut last = String::new();
-        while let Some(queue) = next
-            .query_row(params![TaskState::Queued.code(), last], |row| row.get::<_, String>(0))
-            .optional()?
+        while let Some(queue) =
+            next.query_row(params![TaskState::Queued.code(), last], |row| row.get::<_, String>(0)).optional()?
         {
             found.extend(queue.parse());
             last = queue;

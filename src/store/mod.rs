@@ -38,7 +38,9 @@ pub enum OpenError {
          start that newer version, or restore a backup made before the upgrade"
     )]
     NewerSchema { directory: PathBuf, found: i64, known: i64 },
-    #[error("the data directory {directory} cannot be used: {reason}; check that it exists on a local disk and may be written")]
+    #[error(
+        "the data directory {directory} cannot be used: {reason}; check that it exists on a local disk and may be written"
+    )]
     Unusable { directory: PathBuf, reason: String },
 }
 
@@ -52,11 +54,17 @@ pub struct DataDirectory {
 impl DataDirectory {
     /// Creates the directory if need be (mode 0700) and locks it.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let unusable = |error: std::io::Error| OpenError::Unusable { directory: path.into(), reason: error.to_string() };
+        let unusable =
+            |error: std::io::Error| OpenError::Unusable { directory: path.into(), reason: error.to_string() };
         create_private_directory(path).map_err(unusable)?;
         let lock_path = path.join("lock");
-        let mut lock =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&lock_path).map_err(unusable)?;
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&lock_path)
+            .map_err(unusable)?;
         if rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
             let owner = std::fs::read_to_string(&lock_path).unwrap_or_default();
             return Err(OpenError::InUse { directory: path.into(), owner: owner.trim().to_owned() });

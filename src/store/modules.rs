@@ -38,9 +38,9 @@ impl Reader<'_> {
 
     /// Newest first.
     pub fn modules(&self, before: Option<u64>, limit: usize) -> Result<Page<ModuleRow>, ReadError> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT seq, info, created_at FROM modules WHERE seq < ?1 ORDER BY seq DESC LIMIT ?2",
-        )?;
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT seq, info, created_at FROM modules WHERE seq < ?1 ORDER BY seq DESC LIMIT ?2")?;
         let before = before.map_or(i64::MAX, |seq| seq as i64);
         let mut rows = statement
             .query_map([before, limit as i64 + 1], |row| {
@@ -61,12 +61,11 @@ impl Reader<'_> {
 
     /// Where a tag points now.
     pub fn resolve(&self, name: &ModuleName, tag: &Tag) -> Result<Option<Digest>, ReadError> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT digest FROM module_tags WHERE name = ?1 AND tag = ?2 ORDER BY seq DESC LIMIT 1",
-        )?;
-        let newest = statement
-            .query_row([name.as_str(), tag.as_str()], |row| row.get::<_, Option<[u8; 32]>>(0))
-            .optional()?;
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT digest FROM module_tags WHERE name = ?1 AND tag = ?2 ORDER BY seq DESC LIMIT 1")?;
+        let newest =
+            statement.query_row([name.as_str(), tag.as_str()], |row| row.get::<_, Option<[u8; 32]>>(0)).optional()?;
         Ok(newest.flatten().map(Digest::from_bytes))
     }
 

@@ -35,9 +35,8 @@ impl Writer {
                 "SELECT id, end_date < ?3, last_event, fence, result_digest IS NOT NULL OR fence > 1 FROM tasks
                  WHERE id > ?1 AND queued_at < ?3 ORDER BY id LIMIT ?2",
             )?;
-            let rows = candidates.query_map(
-                params![after.as_u64() as i64, step as i64, cutoff.as_micros()],
-                |row| {
+            let rows =
+                candidates.query_map(params![after.as_u64() as i64, step as i64, cutoff.as_micros()], |row| {
                     Ok((
                         row.get::<_, i64>(0)?,
                         row.get::<_, Option<bool>>(1)?.unwrap_or(false),
@@ -45,8 +44,7 @@ impl Writer {
                         row.get::<_, u32>(3)?,
                         row.get::<_, bool>(4)?,
                     ))
-                },
-            )?;
+                })?;
             let rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
             if rows.len() == step {
                 swept.next = rows.last().map(|(id, ..)| TaskId::from_u64(*id as u64));
@@ -79,7 +77,8 @@ impl Writer {
                             let named: Vec<SegmentPiece> =
                                 text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
                             for segment in segments_of(&named) {
-                                let left: Option<i64> = leave_segment.query_row([segment], |row| row.get(0)).optional()?;
+                                let left: Option<i64> =
+                                    leave_segment.query_row([segment], |row| row.get(0)).optional()?;
                                 swept.segments.extend((left == Some(0)).then_some(segment as u64));
                             }
                         }

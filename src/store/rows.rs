@@ -6,7 +6,9 @@ use rusqlite::Row;
 use rusqlite::types::Type;
 
 use crate::model::task::{ArtifactRef, TaskResult, Terms};
-use crate::model::{Digest, Json, Outcome, QueueName, TaskError, TaskId, TaskRecord, TaskSpec, TaskState, Timestamp, Usage};
+use crate::model::{
+    Digest, Json, Outcome, QueueName, TaskError, TaskId, TaskRecord, TaskSpec, TaskState, Timestamp, Usage,
+};
 
 /// Inputs longer than this lie in a table of their own.
 pub(super) const INLINE_INPUT_BYTES: usize = 1024;
@@ -94,12 +96,7 @@ pub(super) fn error(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Arc
 /// Four columns from `first` on.
 pub(super) fn usage(row: &Row<'_>, first: usize) -> rusqlite::Result<Usage> {
     let number = |offset| row.get::<_, Option<i64>>(first + offset).map(|n| n.unwrap_or(0) as u64);
-    Ok(Usage {
-        cpu_us: number(0)?,
-        peak_memory_bytes: number(1)?,
-        host_bytes: number(2)?,
-        log_bytes: number(3)?,
-    })
+    Ok(Usage { cpu_us: number(0)?, peak_memory_bytes: number(1)?, host_bytes: number(2)?, log_bytes: number(3)? })
 }
 
 pub(super) fn json_or<T: serde::de::DeserializeOwned>(

@@ -87,9 +87,7 @@ async fn lines(api: &Api, id: TaskId, wanted: Option<u32>) -> Result<Bytes, Prob
     }
     match (api.reads.run(move |r| r.log(id, wanted)).await?, wanted) {
         (Some(AttemptLog::Inline(lines)), _) => Ok(Bytes::from_owner(lines)),
-        (Some(AttemptLog::Segments(pieces)), _) => {
-            api.segments.read(pieces).await.map(Bytes::from).map_err(unreadable)
-        }
+        (Some(AttemptLog::Segments(pieces)), _) => api.segments.read(pieces).await.map(Bytes::from).map_err(unreadable),
         (Some(AttemptLog::Empty), _) | (None, None) => Ok(Bytes::new()),
         (None, Some(try_number)) => Err(Problem::new(
             Kind::TryNotFound,

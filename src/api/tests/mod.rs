@@ -16,9 +16,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 use crate::artifacts::Artifacts;
-use crate::coordinator::{
-    Coordinator, CoordinatorSettings, Modules, ModulesSettings, RetentionSettings, Running,
-};
+use crate::coordinator::{Coordinator, CoordinatorSettings, Modules, ModulesSettings, RetentionSettings, Running};
 use crate::engine::EngineConfig;
 use crate::metrics::Metrics;
 use crate::sandbox::{CacheBounds, CompiledStore, ModuleCache, Sandbox, SandboxSettings, guests};
@@ -92,8 +90,17 @@ impl TestApi {
         );
         let running = coordinator.start(settings, &data, worker).expect("a coordinator");
         let (readiness, ready) = watch::channel(Readiness::Ready);
-        let parts =
-            Parts { coordinator: coordinator.clone(), modules, artifacts, segments, live, reads, metrics, readiness: ready, bounds };
+        let parts = Parts {
+            coordinator: coordinator.clone(),
+            modules,
+            artifacts,
+            segments,
+            live,
+            reads,
+            metrics,
+            readiness: ready,
+            bounds,
+        };
         let tokens = Tokens::default().with(Sha256::digest(TOKEN).into(), "admin");
         let edge = Arc::new(edge(parts, tokens, Hosts::Loopback { port: PORT }));
         Self { edge, readiness, coordinator, running: Some(running), sandbox, _directory: directory }

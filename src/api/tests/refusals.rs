@@ -4,8 +4,8 @@ use axum::body::Body;
 use axum::http::{Method, StatusCode};
 
 use super::{PORT, TestApi, request};
-use crate::api::bounds::Bounds;
 use crate::api::Readiness;
+use crate::api::bounds::Bounds;
 
 #[tokio::test]
 async fn what_a_task_may_not_ask_for_is_refused_at_its_place() {
@@ -130,7 +130,9 @@ async fn addresses_queries_and_headers_are_checked() {
 async fn nobody_comes_in_without_the_token() {
     let api = TestApi::start();
     let host = format!("localhost:{PORT}");
-    for authorization in [None, Some(""), Some("Bearer"), Some("Bearer "), Some("Bearer wrong"), Some("Basic the-token")] {
+    for authorization in
+        [None, Some(""), Some("Bearer"), Some("Bearer "), Some("Bearer wrong"), Some("Basic the-token")]
+    {
         for path in ["/api/v1/tasks", "/metrics", "/openapi.json", "/nothing"] {
             let mut request = axum::http::Request::builder().uri(path).header("host", &host);
             if let Some(authorization) = authorization {

@@ -37,12 +37,17 @@ async fn a_task_is_accepted_run_and_shown() {
     let attempts = api.get(&format!("{location}/attempts")).await.json();
     assert_eq!((attempts["items"][0]["outcome"].as_str(), attempts["next_cursor"].is_null()), (Some("success"), true));
     let events = api.get(&format!("{location}/events")).await.json();
-    assert_eq!((events["items"][0]["event"].as_str(), events["items"][0]["by"].as_str()), (Some("submitted"), Some("admin")));
+    assert_eq!(
+        (events["items"][0]["event"].as_str(), events["items"][0]["by"].as_str()),
+        (Some("submitted"), Some("admin"))
+    );
     assert_eq!(api.get(&format!("{location}/log")).await.status, StatusCode::OK);
     assert_eq!(api.get(&format!("{location}/log?try_number=2")).await.problem().1, "try_not_found");
     assert_eq!(api.post(&format!("{location}/cancel"), "").await.problem().1, "task_ended");
     assert_eq!(api.post(&format!("{location}/rerun"), "").await.json()["id"], task["id"]);
-    for (filter, count) in [("state=success", None), ("label=team:a", Some(1)), ("label=team:b", Some(0)), ("module=noop:1", Some(1))] {
+    for (filter, count) in
+        [("state=success", None), ("label=team:a", Some(1)), ("label=team:b", Some(0)), ("module=noop:1", Some(1))]
+    {
         let list = api.get(&format!("/api/v1/tasks?{filter}")).await;
         assert_eq!(list.status, StatusCode::OK, "{filter}: {}", list.text());
         let found = list.json()["items"].as_array().map(Vec::len);

@@ -73,8 +73,23 @@ fn keys(text: &str) -> Vec<String> {
 fn the_task_object_has_the_keys_of_the_contract_in_its_order() {
     let text = serde_json::to_string(&TaskObject(&record())).expect("JSON");
     let contract = [
-        "id", "state", "outcome", "result", "result_ref", "error", "try_number", "module", "function", "labels",
-        "priority_weight", "queue", "queued_at", "start_date", "end_date", "duration_ms", "usage",
+        "id",
+        "state",
+        "outcome",
+        "result",
+        "result_ref",
+        "error",
+        "try_number",
+        "module",
+        "function",
+        "labels",
+        "priority_weight",
+        "queue",
+        "queued_at",
+        "start_date",
+        "end_date",
+        "duration_ms",
+        "usage",
     ];
     assert_eq!(keys(&text)[..contract.len()], contract);
     let described: Value = serde_json::from_str(&OPENAPI).expect("JSON");
@@ -112,7 +127,10 @@ fn openapi_describes_every_response() {
             let responses = operation["responses"].as_object().expect("responses");
             assert!(!responses.is_empty(), "{method} {path}");
             for (status, response) in responses {
-                assert!(response["description"].as_str().is_some_and(|text| !text.is_empty()), "{method} {path} {status}");
+                assert!(
+                    response["description"].as_str().is_some_and(|text| !text.is_empty()),
+                    "{method} {path} {status}"
+                );
             }
         }
     }
