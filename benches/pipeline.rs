@@ -68,7 +68,8 @@ fn main() {
         coordinator.reports(),
         LiveAttempts::default(),
     );
-    let running = coordinator.start(settings, &data, worker).expect("a coordinator");
+    let writer = data.writer().expect("a writer");
+    let running = coordinator.start(settings, writer, &data, worker).expect("a coordinator");
     for (name, guest) in [("no-op", guests::noop()), ("no-op with a log line", guests::one_line())] {
         let by: Arc<str> = "bench".into();
         let bytes = bytes::Bytes::from(guest);

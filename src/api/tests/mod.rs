@@ -88,7 +88,8 @@ impl TestApi {
             coordinator.reports(),
             live.clone(),
         );
-        let running = coordinator.start(settings, &data, worker).expect("a coordinator");
+        let running =
+            coordinator.start(settings, data.writer().expect("a writer"), &data, worker).expect("a coordinator");
         let (readiness, ready) = watch::channel(Readiness::Ready);
         let parts = Parts {
             coordinator: coordinator.clone(),
