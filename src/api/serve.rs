@@ -33,10 +33,7 @@ pub async fn serve(
     grace: Duration,
 ) {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(bounds.header_timeout)
-        .max_header_size(bounds.max_header_bytes)
-        .pipeline_flush(true);
+    http.timer(TokioTimer::new()).header_read_timeout(bounds.header_timeout).max_header_size(bounds.max_header_bytes);
     let connections = Arc::new(Semaphore::new(bounds.max_connections));
     let open = TaskTracker::new();
     // Fires when the grace is over: connections then end where they are.

@@ -2,7 +2,7 @@
 //!
 //! An id is 63 bits: 48 of Unix milliseconds, 15 of sequence. It prints in
 //! Crockford's base 32, so its first ten characters are those of a ULID made in
-//! the same millisecond (`task_01K…`), and it is an integer primary key in the
+//! the same millisecond (`task_01M…` in late 2026), and it is an integer primary key in the
 //! store: rows of one moment lie together and inserts append.
 
 use std::fmt;
@@ -36,6 +36,11 @@ impl TaskId {
 
     pub fn as_u64(self) -> u64 {
         self.0
+    }
+
+    /// No task accepted at that time or later has a smaller id.
+    pub fn earliest(at: Timestamp) -> Self {
+        Self((at.as_millis().max(0) as u64) << SEQUENCE_BITS)
     }
 }
 
@@ -103,8 +108,7 @@ impl IdSource {
     }
 
     pub fn next(&mut self, now: Timestamp) -> TaskId {
-        let earliest = (now.as_millis().max(0) as u64) << SEQUENCE_BITS;
-        self.last = earliest.max(self.last + 1);
+        self.last = TaskId::earliest(now).as_u64().max(self.last + 1);
         TaskId(self.last)
     }
 }
@@ -125,7 +129,7 @@ mod tests {
     fn an_id_has_one_text_form_that_begins_like_a_ulid() {
         let id = IdSource::after(None).next("2026-11-23T08:34:58Z".parse().expect("a time"));
         let text = id.to_string();
-        assert!(text.starts_with("task_01K"), "{text}");
+        assert!(text.starts_with("task_01M"), "{text}");
         assert_eq!(text.parse(), Ok(id));
         for wrong in ["", "task_", "run_01KAQZ3X5T008", "task_01kaqz3x5t008", "task_ZZZZZZZZZZZZZ", "task_01KAQZ3X5T00"]
         {

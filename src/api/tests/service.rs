@@ -86,7 +86,7 @@ async fn an_idempotency_key_gives_the_same_task() {
     assert_eq!((first.status, second.status), (StatusCode::CREATED, StatusCode::CREATED));
     assert_eq!(first.json()["id"], second.json()["id"]);
     assert_eq!((first.header("idempotency-replayed"), second.header("idempotency-replayed")), (None, Some("true")));
-    let other = submit(r#"{"module":"noop:1","input":{"input":"x"}}"#).await;
+    let other = submit(r#"{"module":"noop:1","input":{"input":"eA=="}}"#).await;
     assert_eq!(other.problem().1, "idempotency_mismatch", "{}", other.text());
 }
 
