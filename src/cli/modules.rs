@@ -219,8 +219,8 @@ pub(super) fn functions_table(output: &Output, module: &Module) -> Result<(), Cl
         };
         vec![
             function.name.as_str().into(),
-            parameters(&function.input_schema.to_value()).into(),
-            type_name(&function.output_schema.to_value()).into(),
+            parameters(&function.input_schema.to_value().unwrap_or_default()).into(),
+            type_name(&function.output_schema.to_value().unwrap_or_default()).into(),
             docs.into(),
         ]
     });

@@ -57,7 +57,10 @@ impl Output {
         if !self.terminal || self.is_json() {
             return self.json(value);
         }
-        let shown = serde_json::to_string_pretty(&value.to_value()).unwrap_or_else(|_| value.as_str().to_owned());
+        let shown = value
+            .to_value()
+            .and_then(|value| serde_json::to_string_pretty(&value))
+            .unwrap_or_else(|_| value.as_str().to_owned());
         for line in shown.lines() {
             self.line(&text::line(line))?;
         }

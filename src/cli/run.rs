@@ -227,7 +227,7 @@ mod tests {
     fn request(line: &str) -> serde_json::Value {
         let run = Arguments::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{error}")).run;
         let input = run.input.as_deref().map(read_input).transpose().expect("JSON");
-        run.request(&run.module, input).expect("a request").to_value()
+        run.request(&run.module, input).expect("a request").to_value().expect("JSON")
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
+use tradewind_json_schema::Schema;
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 
@@ -25,7 +26,7 @@ pub(super) enum Function {
     /// An export with value types.
     Typed { export: ComponentExportIndex, signature: Signature },
     /// A task of the SDK world. Its schema is compiled when first needed.
-    Task { run: ComponentExportIndex, input_schema: Json, validator: OnceLock<Option<jsonschema::Validator>> },
+    Task { run: ComponentExportIndex, input_schema: Json, validator: OnceLock<Option<Schema>> },
 }
 
 /// A function as the component exports it.

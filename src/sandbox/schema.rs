@@ -1,6 +1,6 @@
 //! Checks inputs of SDK tasks against the JSON Schemas their module describes.
 
-use jsonschema::{PatternOptions, Validator};
+use tradewind_json_schema::Schema;
 
 use super::values::InputProblem;
 use crate::model::Json;
@@ -8,37 +8,20 @@ use crate::model::Json;
 /// Problems shown of one input.
 const MAX_PROBLEMS: usize = 20;
 
-/// Compiled form of a pattern in a schema.
-const MAX_PATTERN_BYTES: usize = 1 << 20;
-
-/// Compiles a schema that a guest wrote: nothing is fetched, and patterns are
-/// matched in linear time.
-pub(super) fn compile(schema: &Json) -> Result<Validator, String> {
-    // Not `to_value`: what a guest wrote may be nested deeper than is read.
-    let schema = serde_json::from_str(schema.as_str()).map_err(|error| error.to_string())?;
-    jsonschema::options()
-        .offline()
-        .with_pattern_options(PatternOptions::regex().size_limit(MAX_PATTERN_BYTES))
-        .build(&schema)
-        .map_err(|error| error.to_string())
+pub(super) fn compile(schema: &Json) -> Result<Schema, String> {
+    let schema = schema.to_value().map_err(|error| error.to_string())?;
+    Schema::compile(&schema)
 }
 
-pub(super) fn check(validator: &Validator, input: &Json) -> Result<(), Vec<InputProblem>> {
-    let value = serde_json::from_str(input.as_str()).map_err(|error| {
+pub(super) fn check(schema: &Schema, input: &Json) -> Result<(), Vec<InputProblem>> {
+    let value = input.to_value().map_err(|error| {
         vec![InputProblem { path: String::new(), code: "not_readable", message: error.to_string() }]
     })?;
-    if validator.is_valid(&value) {
+    if schema.is_valid(&value) {
         return Ok(());
     }
-    let problems = validator.iter_errors(&value).take(MAX_PROBLEMS);
-    Err(problems
-        .map(|error| InputProblem {
-            path: error.instance_path().to_string(),
-            code: "schema",
-            // The value itself may be large, and is the caller's own.
-            message: error.masked().to_string(),
-        })
-        .collect())
+    let problems = schema.problems(&value, MAX_PROBLEMS).into_iter();
+    Err(problems.map(|problem| InputProblem { path: problem.path, code: "schema", message: problem.message }).collect())
 }
 
 #[cfg(test)]

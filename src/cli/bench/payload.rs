@@ -30,7 +30,7 @@ impl Payload {
             )));
         };
         let mut task = json!({ "module": module.digest, "function": function.name });
-        task["input"] = fitting(&function.input_schema.to_value(), input_bytes).ok_or_else(|| {
+        task["input"] = fitting(&function.input_schema.to_value().unwrap_or_default(), input_bytes).ok_or_else(|| {
             CliError::Usage(format!(
                 "function `{}` takes nothing that could be made up with {input_bytes} bytes of text; name another guest with --module",
                 function.name

@@ -153,7 +153,9 @@ fn echo(shape: &Shape) -> Signature {
 }
 
 fn accepts(schema: &crate::model::Json, json: &str) -> bool {
-    jsonschema::validator_for(&schema.to_value()).unwrap().is_valid(&serde_json::from_str(json).unwrap())
+    tradewind_json_schema::Schema::compile(&schema.to_value().unwrap())
+        .unwrap()
+        .is_valid(&serde_json::from_str(json).unwrap())
 }
 
 proptest! {

@@ -147,9 +147,12 @@ fn schemas_say_what_is_taken() {
         "required": ["input"],
         "additionalProperties": false,
     });
-    assert_eq!(run.input_schema().to_value(), input);
-    assert_eq!(run.output_schema().to_value(), json!({"$schema": dialect, "type": "string"}));
-    assert_eq!(signature("", "").unwrap().output_schema().to_value(), json!({"$schema": dialect, "type": "null"}));
+    assert_eq!(run.input_schema().to_value().unwrap(), input);
+    assert_eq!(run.output_schema().to_value().unwrap(), json!({"$schema": dialect, "type": "string"}));
+    assert_eq!(
+        signature("", "").unwrap().output_schema().to_value().unwrap(),
+        json!({"$schema": dialect, "type": "null"})
+    );
 }
 
 #[test]

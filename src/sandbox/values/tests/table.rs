@@ -6,7 +6,7 @@ use super::echo::{Echo, named};
 #[track_caller]
 fn maps(declarations: &str, ty: &str, rows: &[(&str, &str)]) {
     let echo = Echo::of(declarations, ty);
-    let schema = jsonschema::validator_for(&echo.signature().output_schema().to_value()).unwrap();
+    let schema = tradewind_json_schema::Schema::compile(&echo.signature().output_schema().to_value().unwrap()).unwrap();
     for (given, back) in rows {
         assert_eq!(echo.sends_back(given), *back, "{ty} given {given}");
         assert_eq!(echo.sends_back(back), *back, "{ty} given {back}");
