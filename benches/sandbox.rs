@@ -10,22 +10,19 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use rustix::time::{ClockId, clock_gettime};
 use tradewind::model::{Digest, Json, Limits, Outcome, TaskId, Timestamp};
+use tradewind::sandbox::calibration::Bare;
 use tradewind::sandbox::{
     CompiledStore, Job, LogLine, LogSink, Module, NoLog, Sandbox, SandboxSettings, StopSignal, TaskContext, guests,
 };
-use wasmtime::component::{Component, InstancePre, Linker, TypedFunc};
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store};
 
 /// Tasks handed to the guest threads at once.
 const BATCH: usize = 1_000;
 
 fn main() {
     println!("processor time, µs a task");
-    let bare = Bare::new();
+    let bare = Bare::new(&guests::noop()).expect("wasmtime");
     report("bare wasmtime, one thread", 100_000, || {
-        for _ in 0..100_000 {
-            bare.run();
-        }
+        (0..100_000).for_each(|_| bare.run().expect("an answer"));
     });
     for threads in [1, 2] {
         let house = House::new(threads, &guests::noop());
@@ -61,7 +58,7 @@ fn report(name: &str, tasks: usize, work: impl Fn()) {
 
 #[divan::bench]
 fn bare_wasmtime(bencher: Bencher) {
-    let bare = Bare::new();
+    let bare = Bare::new(&guests::noop()).expect("wasmtime");
     bencher.bench_local(|| bare.run());
 }
 
@@ -142,47 +139,5 @@ impl LogSink for Counting {
 
     fn bytes(&self) -> u64 {
         0
-    }
-}
-
-type Noop = TypedFunc<(&'static [u8],), (Result<Vec<u8>, String>,)>;
-
-/// wasmtime alone, synchronous, tuned as the sandbox is, but sized for this guest
-/// and without a limiter, a timer or an outcome.
-struct Bare {
-    engine: Engine,
-    instance: InstancePre<()>,
-}
-
-impl Bare {
-    fn new() -> Self {
-        let mut pool = PoolingAllocationConfig::new();
-        pool.total_component_instances(100)
-            .total_core_instances(400)
-            .total_memories(100)
-            .total_tables(300)
-            .max_memory_size(64 << 20)
-            .linear_memory_keep_resident(2 << 20)
-            .table_keep_resident(2 << 20)
-            .decommit_batch_size(64)
-            .pagemap_scan(Enabled::Auto);
-        let mut config = Config::new();
-        config
-            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
-            .epoch_interruption(true)
-            .concurrency_support(false);
-        let engine = Engine::new(&config).expect("an engine");
-        let component = Component::new(&engine, guests::noop()).expect("compiled");
-        let instance = Linker::new(&engine).instantiate_pre(&component).expect("linked");
-        Self { engine, instance }
-    }
-
-    fn run(&self) {
-        let mut store = Store::new(&self.engine, ());
-        store.set_epoch_deadline(1);
-        let instance = self.instance.instantiate(&mut store).expect("an instance");
-        let run: Noop = instance.get_typed_func(&mut store, "run").expect("a function");
-        let (answer,) = run.call(&mut store, (&[],)).expect("an answer");
-        assert_eq!(answer, Ok(Vec::new()));
     }
 }

@@ -105,7 +105,7 @@ impl BenchCommand {
         let server = LocalServer::find(&settings.server.data_dir).filter(|_| client.is_local());
 
         let spinner = progress::spinner("calibrating");
-        let calibration = calibration::measure(server.map(|_| settings.server.data_dir.as_path()), &guest);
+        let calibration = calibration::measure(server.map(|_| settings.server.data_dir.as_path()));
         spinner.finish_and_clear();
 
         let warm_up = Payload::new(&module, self.function.as_deref(), self.input_bytes, None)?;
