@@ -207,6 +207,7 @@ fn bounds(settings: &Settings) -> Bounds {
         header_timeout: settings.server.header_timeout.get(),
         body_timeout: settings.server.body_timeout.get(),
         tasks: TaskBounds {
+            default_limits: settings.limits.limits(),
             max_memory_bytes: settings.sandbox.max_memory_bytes.get(),
             max_execution_timeout: settings.sandbox.max_execution_timeout,
             max_output_bytes: settings.sandbox.max_output_bytes.get(),

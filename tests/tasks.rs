@@ -587,6 +587,21 @@ async fn more_than_the_server_grants_is_refused_at_the_door() {
 }
 
 #[tokio::test]
+async fn a_limit_that_a_task_does_not_name_is_the_setting() {
+    let (_server, client, module) = setup()
+        .with_setting("limits.memory_bytes", "64MiB")
+        .with_setting("limits.log_bytes", 1_000)
+        .start_with_guests()
+        .await;
+    let asked = with(task(&module, "echo", json!(1)), json!({"limits": {"log_bytes": 2_000}}));
+    let limits = &client.submit(&asked).await["limits"];
+    assert_eq!((&limits["memory_bytes"], &limits["log_bytes"]), (&json!(64 << 20), &json!(2_000)));
+    assert_eq!(limits["execution_timeout"], "1h", "the rest as ever: {limits}");
+    let ended = client.run(&task(&module, "alloc", json!({"mib": 100}))).await;
+    assert_eq!(ended["outcome"], "out_of_memory", "{ended}");
+}
+
+#[tokio::test]
 async fn a_guest_knows_who_it_is_and_how_long_it_may_run() {
     let (_server, client, module) = server().await;
     let limits = json!({"limits": {"execution_timeout": "10m"}});

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::Span;
+use crate::model::{Limits, Span};
 
 /// What a caller may send at most. The names are those of the settings.
 #[derive(Debug, Clone)]
@@ -32,6 +32,8 @@ pub struct Bounds {
 /// What a task may ask for at most.
 #[derive(Debug, Clone)]
 pub struct TaskBounds {
+    /// What a task gets that asks for nothing in particular.
+    pub default_limits: Limits,
     /// Default 1 GiB, the size of a sandbox's memory.
     pub max_memory_bytes: u64,
     /// Default 24 h; bounds wall and CPU time.
@@ -63,6 +65,7 @@ impl Default for Bounds {
 impl Default for TaskBounds {
     fn default() -> Self {
         Self {
+            default_limits: Limits::default(),
             max_memory_bytes: 1 << 30,
             max_execution_timeout: Span::from_secs(24 * 3600),
             max_output_bytes: 256 << 20,

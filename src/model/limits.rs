@@ -6,7 +6,7 @@ use super::Span;
 
 /// What one attempt may use. The attempt ends at the first bound it meets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct Limits {
     /// Sum over all memories and tables of the guest. Default 256 MiB.
     pub memory_bytes: u64,

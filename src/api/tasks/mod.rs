@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod change;
+mod limits;
 pub mod log;
 pub mod object;
 pub mod read;

@@ -21,9 +21,10 @@ use crate::api::extract::{self, Query, module_ref, text};
 use crate::api::problem::{Kind, Place, Problem, ProblemBody, load_refused};
 use crate::coordinator::{Idempotency, ModuleRef, Modules, Submission};
 use crate::model::task::Terms;
-use crate::model::{Grants, Json, Limits, Outcome, QueueName, RetryPolicy, Span, TaskSpec, Timestamp};
+use crate::model::{Grants, Json, Outcome, QueueName, RetryPolicy, Span, TaskSpec, Timestamp};
 use crate::sandbox::Module;
 
+use super::limits::LimitsRequest;
 use super::object::{Task, TaskObject, shared_terms};
 
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -50,8 +51,7 @@ pub struct TaskRequest {
     #[schema(value_type = Option<Grants>)]
     grants: BTreeMap<String, Json>,
     #[serde(default)]
-    #[schema(value_type = Option<Limits>)]
-    limits: Limits,
+    limits: LimitsRequest,
     /// Tries after the first. Default 0, at most 1 000.
     retries: Option<u32>,
     /// Pause before the second try. Default `5m`.
@@ -181,9 +181,9 @@ pub fn spec(request: TaskRequest, module: &Module, bounds: &TaskBounds) -> Resul
         ));
     }
     check_grants(&request.grants)?;
-    check_limits(&request.limits, bounds)?;
+    let limits = request.limits.within(bounds)?;
     check_labels(&request.labels)?;
-    let terms = Terms { grants: Grants::default(), retry: retry_policy(&request, bounds)?, limits: request.limits };
+    let terms = Terms { grants: Grants::default(), retry: retry_policy(&request, bounds)?, limits };
     let input = request.input.unwrap_or_else(Json::null);
     module.check_input(&function, &input).map_err(|problems| {
         let place = |problem: crate::sandbox::InputProblem| {
@@ -270,44 +270,6 @@ fn check_grants(grants: &BTreeMap<String, Json>) -> Result<(), Problem> {
     Err(problem.at(places.collect()))
 }
 
-fn check_limits(limits: &Limits, bounds: &TaskBounds) -> Result<(), Problem> {
-    let sizes = [
-        ("/limits/memory_bytes", limits.memory_bytes, bounds.max_memory_bytes, "max_memory_bytes"),
-        ("/limits/output_bytes", limits.output_bytes, bounds.max_output_bytes, "max_output_bytes"),
-    ];
-    for (path, asked, most, setting) in sizes {
-        if asked == 0 || asked > most {
-            return Err(out_of_bounds(path, asked, "1", most, setting));
-        }
-    }
-    // No log at all may be wanted.
-    if limits.log_bytes > bounds.max_log_bytes {
-        return Err(out_of_bounds("/limits/log_bytes", limits.log_bytes, "0", bounds.max_log_bytes, "max_log_bytes"));
-    }
-    let times = [("/limits/execution_timeout", limits.execution_timeout), ("/limits/cpu_time", limits.cpu_time)];
-    let most = bounds.max_execution_timeout;
-    for (path, asked) in times {
-        if asked == Span::ZERO || asked > most {
-            return Err(out_of_bounds(path, asked, "more than 0s", most, "max_execution_timeout"));
-        }
-    }
-    Ok(())
-}
-
-fn out_of_bounds(
-    path: &str,
-    asked: impl std::fmt::Display,
-    least: &str,
-    most: impl std::fmt::Display,
-    setting: &str,
-) -> Problem {
-    Problem::invalid(
-        path,
-        format!("{asked} is not between {least} and {most}"),
-        format!("ask for less, or raise the setting `{setting}` of the server"),
-    )
-}
-
 fn retry_policy(request: &TaskRequest, bounds: &TaskBounds) -> Result<RetryPolicy, Problem> {
     let default = RetryPolicy::default();
     let policy = RetryPolicy {
@@ -318,7 +280,11 @@ fn retry_policy(request: &TaskRequest, bounds: &TaskBounds) -> Result<RetryPolic
         retry_on: request.retry_on.clone().unwrap_or(default.retry_on),
     };
     if policy.retries > bounds.max_retries {
-        return Err(out_of_bounds("/retries", policy.retries, "0", bounds.max_retries, "max_retries"));
+        return Err(Problem::invalid(
+            "/retries",
+            format!("{} is more than {}", policy.retries, bounds.max_retries),
+            "ask for fewer, and rerun the task if all of them fail",
+        ));
     }
     if !(1.0..=100.0).contains(&policy.retry_exponential_backoff) {
         return Err(Problem::invalid(

@@ -1,0 +1,79 @@
+//! The limits of a task: what it asks for, the server's defaults, and the most it may have.
+
+use serde::Deserialize;
+
+use crate::api::bounds::TaskBounds;
+use crate::api::problem::Problem;
+use crate::model::{Limits, Span};
+
+/// Bounds on one attempt. What is left out is the server's default.
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct LimitsRequest {
+    /// Sum over all memories and tables of the guest. Default 256 MiB.
+    memory_bytes: Option<u64>,
+    /// Wall time from the start of the attempt, instantiation included. Default `1h`.
+    #[schema(value_type = Option<String>)]
+    execution_timeout: Option<Span>,
+    /// Time on a processor. Default `1h`.
+    #[schema(value_type = Option<String>)]
+    cpu_time: Option<Span>,
+    /// Size of the result as JSON. Default 16 MiB.
+    output_bytes: Option<u64>,
+    /// Size of the log; what exceeds it is dropped, and the log says so. Default 10 MiB.
+    log_bytes: Option<u64>,
+}
+
+impl LimitsRequest {
+    /// The limits the task gets, if it may have them.
+    pub(super) fn within(&self, bounds: &TaskBounds) -> Result<Limits, Problem> {
+        let default = &bounds.default_limits;
+        let limits = Limits {
+            memory_bytes: self.memory_bytes.unwrap_or(default.memory_bytes),
+            execution_timeout: self.execution_timeout.unwrap_or(default.execution_timeout),
+            cpu_time: self.cpu_time.unwrap_or(default.cpu_time),
+            output_bytes: self.output_bytes.unwrap_or(default.output_bytes),
+            log_bytes: self.log_bytes.unwrap_or(default.log_bytes),
+        };
+        check(&limits, bounds)?;
+        Ok(limits)
+    }
+}
+
+fn check(limits: &Limits, bounds: &TaskBounds) -> Result<(), Problem> {
+    let sizes = [
+        ("/limits/memory_bytes", limits.memory_bytes, bounds.max_memory_bytes, "max_memory_bytes"),
+        ("/limits/output_bytes", limits.output_bytes, bounds.max_output_bytes, "max_output_bytes"),
+    ];
+    for (path, asked, most, setting) in sizes {
+        if asked == 0 || asked > most {
+            return Err(out_of_bounds(path, asked, "1", most, setting));
+        }
+    }
+    // No log at all may be wanted.
+    if limits.log_bytes > bounds.max_log_bytes {
+        return Err(out_of_bounds("/limits/log_bytes", limits.log_bytes, "0", bounds.max_log_bytes, "max_log_bytes"));
+    }
+    let times = [("/limits/execution_timeout", limits.execution_timeout), ("/limits/cpu_time", limits.cpu_time)];
+    let most = bounds.max_execution_timeout;
+    for (path, asked) in times {
+        if asked == Span::ZERO || asked > most {
+            return Err(out_of_bounds(path, asked, "more than 0s", most, "max_execution_timeout"));
+        }
+    }
+    Ok(())
+}
+
+fn out_of_bounds(
+    path: &str,
+    asked: impl std::fmt::Display,
+    least: &str,
+    most: impl std::fmt::Display,
+    setting: &str,
+) -> Problem {
+    Problem::invalid(
+        path,
+        format!("{asked} is not between {least} and {most}"),
+        format!("ask for less, or raise the setting `sandbox.{setting}` of the server"),
+    )
+}
