@@ -88,6 +88,11 @@ impl Setup {
     /// compiled once for all tests of a process: later servers begin with a copy
     /// of the directory of the first.
     pub async fn start_with_guests(self) -> (TestServer, Client, String) {
+        self.start_with_guests_as(|command| command).await
+    }
+
+    /// The same, started by a command that ends up as the server's process or its parent.
+    pub async fn start_with_guests_as(self, by: impl FnOnce(Command) -> Command) -> (TestServer, Client, String) {
         static TEMPLATE: OnceCell<(Vec<StoredFile>, String)> = OnceCell::const_new();
         let make = async || {
             let mut first = TestServer::start().await;
@@ -99,13 +104,13 @@ impl Setup {
         for file in files {
             file.store(&data_dir(self.directory.path()));
         }
-        let server = self.start().await;
+        let command = by(self.command());
+        let server = self.start_as(command).await;
         let client = server.client();
         (server, client, module.clone())
     }
 
-    /// Starts it by a command that ends up as the server's process or its parent.
-    pub async fn start_as(self, command: Command) -> TestServer {
+    async fn start_as(self, command: Command) -> TestServer {
         let mut server =
             TestServer { setup: self, process: None, pid: 0, client: Client::new("http://127.0.0.1:0", "") };
         server.spawn(command).await;
