@@ -34,8 +34,8 @@ use std::time::Duration;
 
 use crate::model::{TaskId, TaskRecord, Timestamp};
 
-pub use changes::{AttemptRow, Sealed, TaskChange};
-pub use changes::{Changes, EventKind, EventRow, OnceRow};
+pub use changes::{AttemptRow, Changes, EventKind, EventRow, OnceRow, Sealed, TaskChange};
+
 pub use command::{Answer, Assignment, Command, Earlier, Ending, HostId, Once, PageRequest};
 use host::Host;
 pub use page::Overview;

@@ -24,6 +24,11 @@ impl History {
         Self { connection }
     }
 
+    #[cfg(test)]
+    pub(super) fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
     /// Where the active tasks are. Costs a step for each queue, not for each task.
     pub fn overview(&self) -> Result<Overview, CommitError> {
         let read = || -> rusqlite::Result<Overview> {
@@ -130,7 +135,7 @@ impl History {
 
 /// What is behind a key comes in two parts, because SQLite does not seek by a
 /// row value whose columns run in opposite directions: first its equals in priority…
-pub(super) fn ready_equals_sql() -> String {
+fn ready_equals_sql() -> String {
     format!(
         "SELECT {TASK_COLUMNS} FROM tasks
          WHERE state = ?1 AND queue = ?2 AND priority_weight = ?3 AND id > ?4 AND end_date IS NULL
@@ -140,7 +145,7 @@ pub(super) fn ready_equals_sql() -> String {
 }
 
 /// …then those of lower priority.
-pub(super) fn ready_lower_sql() -> String {
+fn ready_lower_sql() -> String {
     format!(
         "SELECT {TASK_COLUMNS} FROM tasks
          WHERE state = ?1 AND queue = ?2 AND priority_weight < ?3 AND end_date IS NULL
@@ -149,7 +154,7 @@ pub(super) fn ready_lower_sql() -> String {
     )
 }
 
-pub(super) fn due_page_sql() -> String {
+fn due_page_sql() -> String {
     format!(
         "SELECT {TASK_COLUMNS} FROM tasks WHERE (due_at, id) > (?1, ?2) AND due_at IS NOT NULL
          ORDER BY due_at, id LIMIT {}",

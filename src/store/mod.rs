@@ -10,6 +10,8 @@ pub mod modules;
 mod reads;
 mod retention;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;

@@ -91,13 +91,15 @@ impl Reader<'_> {
     /// The tags that point at a module now.
     pub fn tags_of(&self, wanted: &Digest) -> Result<Vec<(ModuleName, Tag)>, ReadError> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT name, tag FROM module_tags
+            "SELECT name, tag FROM module_tags INDEXED BY module_tags_by_digest
              WHERE digest = ?1 AND seq = (SELECT max(seq) FROM module_tags newest
-                                          WHERE newest.name = module_tags.name AND newest.tag = module_tags.tag)
-             ORDER BY name, tag",
+                                          WHERE newest.name = module_tags.name AND newest.tag = module_tags.tag)",
         )?;
         let tags = statement.query_map([wanted.as_bytes()], |row| Ok((parsed(row, 0)?, parsed(row, 1)?)))?;
-        Ok(tags.collect::<rusqlite::Result<_>>()?)
+        let mut tags = tags.collect::<rusqlite::Result<Vec<(ModuleName, Tag)>>>()?;
+        // Sorted here: asked to, or told that a digest has many tags, SQLite would walk all tags instead.
+        tags.sort();
+        Ok(tags)
     }
 
     /// Some tasks that have not ended and run the module, at most `limit`. Looks

@@ -32,11 +32,17 @@ impl Writer {
         let mut swept = Swept::default();
         {
             let mut candidates = transaction.prepare_cached(
-                "SELECT id, end_date < ?3, last_event, fence, result_digest IS NOT NULL OR fence > 1 FROM tasks
-                 WHERE id > ?1 AND queued_at < ?3 ORDER BY id LIMIT ?2",
+                "SELECT id, end_date < ?4, last_event, fence, result_digest IS NOT NULL OR fence > 1 FROM tasks
+                 WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3",
             )?;
-            let rows =
-                candidates.query_map(params![after.as_u64() as i64, step as i64, cutoff.as_micros()], |row| {
+            let rows = candidates.query_map(
+                params![
+                    after.as_u64() as i64,
+                    TaskId::earliest(cutoff).as_u64() as i64,
+                    step as i64,
+                    cutoff.as_micros()
+                ],
+                |row| {
                     Ok((
                         row.get::<_, i64>(0)?,
                         row.get::<_, Option<bool>>(1)?.unwrap_or(false),
@@ -44,7 +50,8 @@ impl Writer {
                         row.get::<_, u32>(3)?,
                         row.get::<_, bool>(4)?,
                     ))
-                })?;
+                },
+            )?;
             let rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
             if rows.len() == step {
                 swept.next = rows.last().map(|(id, ..)| TaskId::from_u64(*id as u64));
@@ -109,8 +116,9 @@ impl Writer {
     pub fn sweep_keys(&mut self, cutoff: Timestamp, step: usize) -> Result<usize, CommitError> {
         self.connection()
             .execute(
-                "DELETE FROM idempotency WHERE seq IN
-                   (SELECT seq FROM (SELECT seq, at FROM idempotency ORDER BY seq LIMIT ?2) WHERE at < ?1)",
+                // A range, because SQLite may look through the whole table for a list.
+                "DELETE FROM idempotency WHERE seq <=
+                   (SELECT max(seq) FROM (SELECT seq, at FROM idempotency ORDER BY seq LIMIT ?2) WHERE at < ?1)",
                 params![cutoff.as_micros(), step as i64],
             )
             .map_err(why)

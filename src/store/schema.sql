@@ -42,7 +42,7 @@ CREATE INDEX tasks_active ON tasks (state, queue, priority_weight DESC, id) WHER
 -- Serves the timers likewise.
 CREATE INDEX tasks_due ON tasks (due_at, id) WHERE due_at IS NOT NULL;
 -- Serves people who look for what went wrong among much that went well.
-CREATE INDEX tasks_unwell ON tasks (state, id) WHERE state IN (7, 8, 9, 10, 11);
+CREATE INDEX tasks_unwell ON tasks (state, id) WHERE state > 6;
 
 -- Inputs too long to be rewritten with every change of their task's row.
 CREATE TABLE inputs (
@@ -110,3 +110,4 @@ CREATE TABLE module_tags (
     set_by TEXT    NOT NULL
 ) STRICT;
 CREATE INDEX module_tags_newest ON module_tags (name, tag, seq);
+CREATE INDEX module_tags_by_digest ON module_tags (digest);

@@ -1,0 +1,107 @@
+//! What is committed is read back as it was, also after the store was opened anew.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::engine::{Earlier, OnceRow};
+use crate::model::TaskError;
+use crate::model::task::{ArtifactRef, TaskResult, Terms};
+use crate::store::OpenError;
+
+fn everything_set(id: TaskId, now: Timestamp) -> TaskRecord {
+    let mut record = ended(id, now, TaskState::Failed);
+    let mut terms = Terms::default();
+    terms.limits.memory_bytes = 1 << 20;
+    terms.retry.retries = 3;
+    record.spec = Arc::new(TaskSpec {
+        // Long enough to lie in the table of inputs.
+        input: Json::of(&"x".repeat(5_000)).expect("JSON"),
+        queue: "other".parse().expect("a queue"),
+        priority_weight: -7,
+        not_before: Some(now),
+        labels: BTreeMap::from([("team".to_owned(), "a \"b\" c".to_owned())]),
+        terms: Arc::new(terms),
+        ..TaskSpec::clone(&record.spec)
+    });
+    record.due_at = Some(now + std::time::Duration::from_secs(3));
+    record.result = Some(TaskResult::Artifact(ArtifactRef { digest: Digest::of(b"result"), bytes: 70_000 }));
+    record.error = Some(Arc::new(TaskError { exit_code: Some(3), ..TaskError::message("it failed") }));
+    record.usage = Usage { cpu_us: 1, peak_memory_bytes: 2, host_bytes: 3, log_bytes: 4 };
+    record
+}
+
+#[test]
+fn a_task_is_read_as_it_was_written() {
+    let mut store = TestStore::new();
+    let now = at("2026-11-23T10:00:00.123456Z");
+    let id = store.next_id(now);
+    let full = store.put(everything_set(id, now));
+    let id = store.next_id(now);
+    let mut bare = store.put(queued(id, now));
+    assert_eq!(store.history.task(full.id).expect("read").as_ref(), Some(&full));
+    assert_eq!(store.history.task(bare.id).expect("read").as_ref(), Some(&bare));
+
+    bare.state = TaskState::Success;
+    bare.result = Some(TaskResult::Inline(Json::of(&[1, 2]).expect("JSON")));
+    bare.end_date = Some(now);
+    let change = TaskChange { is_new: false, record: Arc::new(bare.clone()) };
+    let changes = Changes { tasks: vec![change], ..Changes::default() };
+    store.writer.commit(&Batch { changes, ..Batch::default() }).expect("committed");
+    assert_eq!(store.history.task(bare.id).expect("read"), Some(bare));
+}
+
+#[test]
+fn a_batch_is_stored_whole_or_not_at_all() {
+    let mut store = TestStore::new();
+    let now = at("2026-11-23T10:00:00Z");
+    let id = store.next_id(now);
+    let there = store.put(queued(id, now));
+    let mut batch = Batch::default();
+    let id = store.next_id(now);
+    store.add(&mut batch, queued(id, now), AttemptLog::Empty);
+    // A row that is there already: the transaction fails in its middle.
+    store.add(&mut batch, there.clone(), AttemptLog::Empty);
+    let key = OnceRow { key: [1; 32], body: [2; 32], task: id, at: now };
+    batch.changes.keys.push(key);
+    store.writer.commit(&batch).expect_err("the id is taken");
+    assert_eq!((store.count("tasks"), store.count("events"), store.count("idempotency")), (1, 1, 0));
+    assert_eq!(store.history.task(there.id).expect("read"), Some(there));
+}
+
+#[test]
+fn a_key_that_comes_again_after_it_was_forgotten_stands_for_the_newer_task() {
+    let mut store = TestStore::new();
+    let now = at("2026-11-23T10:00:00Z");
+    for n in 1..=2 {
+        let row = OnceRow { key: [1; 32], body: [n; 32], task: TaskId::from_u64(n.into()), at: now };
+        let changes = Changes { keys: vec![row], ..Changes::default() };
+        store.writer.commit(&Batch { changes, ..Batch::default() }).expect("committed");
+    }
+    let Some(Earlier { task, body, .. }) = store.history.idempotency_key(&[1; 32]).expect("read") else {
+        panic!("the key is gone")
+    };
+    assert_eq!((task, body), (TaskId::from_u64(2), [2; 32]));
+}
+
+#[test]
+fn a_directory_has_one_server_and_no_newer_schema() {
+    let mut store = TestStore::new();
+    let path = store.directory.path().to_owned();
+    let in_use = DataDirectory::open(&path).expect_err("it is in use");
+    assert!(matches!(&in_use, OpenError::InUse { owner, .. } if *owner == std::process::id().to_string()), "{in_use}");
+
+    store.writer.connection().execute_batch("PRAGMA user_version = 1000").expect("set");
+    let newer = store.directory.writer().expect_err("it is newer");
+    assert!(matches!(newer, OpenError::NewerSchema { found: 1000, .. }), "{newer}");
+    assert!(newer.to_string().contains("start that newer version"), "{newer}");
+}
+
+#[test]
+fn commits_reach_the_disk() {
+    let mut store = TestStore::new();
+    let connection = store.writer.connection();
+    let pragma =
+        |name: &str| connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, rusqlite::types::Value>(0));
+    assert_eq!(pragma("journal_mode"), Ok("wal".to_owned().into()));
+    assert_eq!(pragma("synchronous"), Ok(2.into()), "FULL");
+}
