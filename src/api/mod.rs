@@ -10,6 +10,7 @@ pub mod edge;
 pub mod events;
 pub mod extract;
 pub mod health;
+mod linger;
 pub mod modules;
 pub mod page;
 pub mod problem;

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::bounds::Bounds;
 use super::edge::Edge;
+use super::linger::Lingering;
 
 /// For one connection too many, which is told so before anything of it is read.
 const TOO_MANY_CONNECTIONS: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\nconnection: close\r\n\
@@ -64,7 +65,7 @@ pub async fn serve(
             let edge = edge.clone();
             service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
                 let edge = edge.clone();
-                async move { Ok::<_, Infallible>(edge.answer(request.map(Body::new)).await) }
+                async move { Ok::<_, Infallible>(edge.answer(request.map(|body| Body::new(Lingering::new(body)))).await) }
             })
         };
         let connection = http.serve_connection(TokioIo::new(stream), service);

@@ -9,6 +9,7 @@ use crate::engine::{Changes, EventRow, OnceRow};
 use crate::model::task::{AttemptLog, SegmentPiece, TaskResult};
 use crate::model::{Digest, ModuleInfo, ModuleName, Tag, TaskRecord, Timestamp};
 
+use super::checkpoints::Checkpoints;
 use super::rows::{INLINE_INPUT_BYTES, default_terms};
 
 /// What one commit stores.
@@ -51,11 +52,13 @@ pub enum CommitError {
 #[derive(Debug)]
 pub struct Writer {
     connection: Connection,
+    /// Dropped after the connection, which it waits for.
+    _checkpoints: Checkpoints,
 }
 
 impl Writer {
-    pub(super) fn new(connection: Connection) -> Self {
-        Self { connection }
+    pub(super) fn new(connection: Connection, checkpoints: Checkpoints) -> Self {
+        Self { connection, _checkpoints: checkpoints }
     }
 
     pub(super) fn connection(&mut self) -> &mut Connection {

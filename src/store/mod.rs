@@ -4,6 +4,7 @@
 //! SQLite by rusqlite, called on threads that may block: a driver that hands
 //! each statement to a thread of its own costs more than the statement.
 
+mod checkpoints;
 mod commit;
 mod load;
 pub mod modules;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+use checkpoints::Checkpoints;
 pub use commit::{Batch, CommitError, ModuleChange, Writer};
 pub use load::History;
 pub use reads::{AttemptRecord, EventRecord, Page, ReadError, Reader, Reads, TaskFilter};
@@ -90,7 +92,7 @@ impl DataDirectory {
     /// Opens the database for writing, brings its schema up, and checks that
     /// what is acknowledged will be durable.
     pub fn writer(&self) -> Result<Writer, OpenError> {
-        let connection = Connection::open(self.database()).map_err(|e| self.unusable(e))?;
+        let mut connection = Connection::open(self.database()).map_err(|e| self.unusable(e))?;
         let found: i64 =
             connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(|e| self.unusable(e))?;
         if found > SCHEMA_VERSION {
@@ -100,8 +102,8 @@ impl DataDirectory {
             .execute_batch(
                 "PRAGMA journal_mode = WAL;
                  PRAGMA synchronous = FULL;
-                 PRAGMA cache_size = -32768;
-                 PRAGMA wal_autocheckpoint = 8000;
+                 -- A larger cache is slower: SQLite walks all of it at the end of most commits.
+                 PRAGMA cache_size = -8192;
                  PRAGMA journal_size_limit = 67108864;
                  PRAGMA temp_store = MEMORY;",
             )
@@ -123,7 +125,9 @@ impl DataDirectory {
                 .map_err(|e| self.unusable(e))?;
         }
         connection.set_prepared_statement_cache_capacity(64);
-        Ok(Writer::new(connection))
+        let mover = Connection::open(self.database()).map_err(|e| self.unusable(e))?;
+        let checkpoints = Checkpoints::start(&mut connection, mover).map_err(|e| self.unusable(e))?;
+        Ok(Writer::new(connection, checkpoints))
     }
 
     /// The coordinator's own eyes on what is committed.

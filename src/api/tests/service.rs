@@ -295,3 +295,19 @@ async fn headers_are_bounded() {
     let answer = received(send(served.address, &large).await).await;
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer:?}");
 }
+
+#[tokio::test]
+async fn a_refusal_reaches_a_caller_who_is_still_sending() {
+    let (router, _reached, _go) = slow();
+    let served = serve_on_loopback(router, Bounds::default(), Duration::from_secs(30)).await;
+    let mut stream = TcpStream::connect(served.address).await.expect("a connection");
+    let body = vec![b'x'; 4 << 20];
+    let head = format!("POST /slow HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    stream.write_all(&body).await.expect("sent though it is refused");
+    // The same connection takes the next request.
+    let next = format!("GET /healthz HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", served.address);
+    stream.write_all(next.as_bytes()).await.expect("sent");
+    let answers = received(stream).await;
+    assert!(answers.starts_with("HTTP/1.1 401 ") && answers.contains("HTTP/1.1 404 "), "{answers}");
+}

@@ -118,9 +118,15 @@ impl BenchCommand {
         let tasks = self.tasks();
         self.drive(&wire, &payload, tasks, !self.queue_first, "tasks", recorder.clone()).await?;
         let last_answer = Timestamp::now();
+        // That of submitting: what follows is waiting and checking.
+        let client_cpu = process::own_cpu().saturating_sub(client_cpu);
+        if self.queue_first {
+            queue_first::wait_until_empty(&client, &recorder).await?;
+        }
+        let server_cpu = process.cpu();
         let (elapsed, queue) = if self.queue_first {
-            // Client CPU is that of submitting: what follows is waiting and checking.
-            let queue = queue_first::drain(&client, &recorder, last_answer).await?;
+            let from = not_before.map_or(last_answer, |earliest| earliest.max(last_answer));
+            let queue = queue_first::check(&client, &recorder, last_answer, from).await?;
             (queue.last_end.since(first_sent.1), Some(queue))
         } else {
             (recorder.lock().last_done.unwrap_or(first_sent.0) - first_sent.0, None)
@@ -133,9 +139,9 @@ impl BenchCommand {
                 left_at_last_submit: queue.left_at_last_submit,
                 drain_tasks_per_s: queue.drain_tasks_per_s,
             }),
-            server_cpu: process.cpu(),
+            server_cpu,
             server_memory: process.memory(),
-            client_cpu: process::own_cpu().saturating_sub(client_cpu),
+            client_cpu,
             calibration,
         };
         let recorder = recorder.lock();

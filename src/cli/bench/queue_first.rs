@@ -14,7 +14,7 @@ use crate::model::{Json, TaskId, TaskState, Timestamp};
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// States in which a task has still to be waited for. One look at each costs the server little, however long the queue.
+/// States in which a task has still to be waited for.
 const WAITING: [TaskState; 4] = [TaskState::Scheduled, TaskState::Queued, TaskState::Running, TaskState::UpForRetry];
 
 pub(super) struct Drained {
@@ -35,12 +35,14 @@ struct Event {
     outcome: Option<String>,
 }
 
-pub(super) async fn drain(
+/// Reads how everything went, once nothing waits any more. The queue began to
+/// drain at `from`: the last submit, or the moment before which nothing might start.
+pub(super) async fn check(
     client: &Client,
     recorder: &Mutex<Recorder>,
     last_submit: Timestamp,
+    from: Timestamp,
 ) -> Result<Drained, CliError> {
-    wait_until_empty(client).await?;
     let ends = ends(client, recorder).await?;
     let mut recorder = recorder.lock();
     let recorder = &mut *recorder;
@@ -58,7 +60,7 @@ pub(super) async fn drain(
     }
     let last_end = ends.values().map(|end| end.at).max().unwrap_or(last_submit);
     let left = ends.values().filter(|end| end.at > last_submit).count() as u64;
-    let draining = last_end.since(last_submit).as_secs_f64();
+    let draining = last_end.since(from).as_secs_f64();
     Ok(Drained {
         last_end,
         left_at_last_submit: left,
@@ -66,15 +68,29 @@ pub(super) async fn drain(
     })
 }
 
-async fn wait_until_empty(client: &Client) -> Result<(), ClientError> {
+pub(super) async fn wait_until_empty(client: &Client, recorder: &Mutex<Recorder>) -> Result<(), CliError> {
+    let newest = recorder.lock().ids.keys().max().copied();
     let spinner = progress::spinner("waiting for the queue to empty");
-    loop {
-        if !any_waiting(client).await? {
-            spinner.finish_and_clear();
-            return Ok(());
-        }
+    // The newest is among the last to end, and looking at one task costs the server nothing.
+    while let Some(newest) = newest
+        && !has_ended(client, newest).await?
+    {
         tokio::time::sleep(LOOK_EVERY).await;
     }
+    while any_waiting(client).await? {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    spinner.finish_and_clear();
+    Ok(())
+}
+
+async fn has_ended(client: &Client, id: TaskId) -> Result<bool, CliError> {
+    #[derive(Deserialize)]
+    struct State {
+        state: TaskState,
+    }
+    let state: State = client.task(&id.to_string()).await?.read()?;
+    Ok(state.state.is_final())
 }
 
 async fn any_waiting(client: &Client) -> Result<bool, ClientError> {
