@@ -5,6 +5,7 @@
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod files;
 pub mod metrics;
 pub mod model;
 pub mod server;

@@ -1,9 +1,8 @@
 //! The server: everything wired together, from the lock on the data directory to the last commit.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +23,7 @@ use crate::coordinator::{
     Coordinator, CoordinatorSettings, Modules, ModulesSettings, RetentionSettings, Running, StartError,
 };
 use crate::engine::EngineConfig;
+use crate::files;
 use crate::metrics::Metrics;
 use crate::model::Digest;
 use crate::sandbox::{CacheBounds, CompiledStore, ModuleCache, Sandbox, SandboxError, SandboxSettings};
@@ -259,7 +259,7 @@ fn first_token(directory: &Path, writer: &mut crate::store::Writer) -> Result<[u
     let path = directory.join("admin.token");
     let file = |error| ServerError::File { path: path.clone(), error };
     let token = format!("tw_{}", BASE64_URL_SAFE_NO_PAD.encode(random_bytes().map_err(file)?));
-    write_secret(&path, format!("{token}\n").as_bytes()).map_err(file)?;
+    files::write_secret(&path, format!("{token}\n").as_bytes()).map_err(file)?;
     let hash = Digest::of(token.as_bytes());
     writer.set_meta(KEY, &hash.to_string()).map_err(StartError::from)?;
     Ok(*hash.as_bytes())
@@ -276,7 +276,7 @@ fn installation_key(path: &Path) -> io::Result<[u8; 32]> {
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let key = random_bytes()?;
-            write_secret(path, &key)?;
+            files::write_secret(path, &key)?;
             Ok(key)
         }
         Err(error) => Err(error),
@@ -287,20 +287,6 @@ fn random_bytes() -> io::Result<[u8; 32]> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
     Ok(bytes)
-}
-
-/// Whole or not at all, readable by the owner alone (0600).
-fn write_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let _ = std::fs::remove_file(&new);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)?;
-    if let Some(directory) = path.parent() {
-        File::open(directory)?.sync_all()?;
-    }
-    Ok(())
 }
 
 /// Removes files that retention has left without a name, and first those that a

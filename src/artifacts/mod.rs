@@ -22,7 +22,7 @@ pub struct Artifacts {
 impl Artifacts {
     /// In a local directory. Every object is synced before it counts as written.
     pub fn local(directory: &Path) -> io::Result<Self> {
-        crate::store::create_private_directory(directory)?;
+        crate::files::create_private_directory(directory)?;
         let store = LocalFileSystem::new_with_prefix(directory).map_err(io::Error::other)?.with_fsync(true);
         Ok(Self { store: Arc::new(store) })
     }

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::error::CliError;
 use super::{Context, connect, progress, text};
-use crate::client::{Client, Module, Upload};
+use crate::client::{Client, ClientError, Module, Upload};
 use crate::model::{Digest, Json, ModuleName, Tag};
 
 const EXAMPLES: &str = "\
@@ -102,7 +102,7 @@ pub(super) async fn push(client: &Client, file: &Path, name_and_tag: Option<(&st
     };
     let answer = client.upload_module(upload, name_and_tag).await;
     bar.finish_and_clear();
-    let answer = answer?;
+    let answer = answer.map_err(|error| about(error, file))?;
     let module: Module = answer.read()?;
     if module.digest != digest {
         return Err(CliError::Usage(format!(
@@ -112,6 +112,14 @@ pub(super) async fn push(client: &Client, file: &Path, name_and_tag: Option<(&st
         )));
     }
     Ok(Pushed { json: answer.json()?, module, sent: true })
+}
+
+/// The server knows the upload only as "the module"; the user knows it as a file.
+fn about(mut error: ClientError, file: &Path) -> ClientError {
+    if let ClientError::Refused(problem) = &mut error {
+        problem.thing = file.display().to_string();
+    }
+    error
 }
 
 fn digest_of(path: &Path) -> Result<(Digest, u64), CliError> {

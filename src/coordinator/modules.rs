@@ -122,7 +122,7 @@ impl Modules {
     ) -> std::io::Result<Self> {
         // What an upload left that was cut off by the end of the process.
         let _ = std::fs::remove_dir_all(&settings.incoming);
-        crate::store::create_private_directory(&settings.incoming)?;
+        crate::files::create_private_directory(&settings.incoming)?;
         let uploads = Semaphore::new(settings.uploads);
         let names = Mutex::default();
         let inner = Inner { settings, sandbox, compiled, cache, artifacts, reads, coordinator, names, uploads };

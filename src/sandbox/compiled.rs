@@ -5,9 +5,9 @@
 //! a tag over (compatibility, digest of the module, code), made with a key that
 //! only the server has. A file without its right tag is as good as none.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -56,7 +56,7 @@ impl CompiledStore {
     /// `compatibility` is the sandbox's; whoever knows `key` can have code loaded.
     pub fn open(parent: &Path, compatibility: &str, key: [u8; 32]) -> io::Result<Self> {
         let dir = parent.join(compatibility);
-        DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        crate::files::create_private_directory(&dir)?;
         for private in [parent, &dir] {
             fs::set_permissions(private, fs::Permissions::from_mode(0o700))?;
         }

@@ -8,8 +8,8 @@
 use std::sync::mpsc::{self, SyncSender};
 use std::thread::JoinHandle;
 
-use rusqlite::hooks::Wal;
 use rusqlite::Connection;
+use rusqlite::hooks::Wal;
 use rusqlite::wal::CheckpointMode;
 
 /// Pages of the log, 4 KiB each, after which a part is moved beside the writer.

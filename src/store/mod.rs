@@ -60,7 +60,7 @@ impl DataDirectory {
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let unusable =
             |error: std::io::Error| OpenError::Unusable { directory: path.into(), reason: error.to_string() };
-        create_private_directory(path).map_err(unusable)?;
+        crate::files::create_private_directory(path).map_err(unusable)?;
         let lock_path = path.join("lock");
         let mut lock = OpenOptions::new()
             .read(true)
@@ -148,10 +148,4 @@ impl DataDirectory {
         connection.set_prepared_statement_cache_capacity(64);
         Ok(connection)
     }
-}
-
-/// A directory nobody else may look into.
-pub fn create_private_directory(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }

@@ -3,9 +3,9 @@
 //! One thread writes. Everything that arrived during the last sync goes into the
 //! next, so a thousand long logs share an fsync and a file.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,7 +35,7 @@ impl Segments {
     /// Starts a segment behind those that exist, and its writing thread, which
     /// ends with the last clone of this value.
     pub fn open(directory: &Path) -> io::Result<Self> {
-        crate::store::create_private_directory(directory)?;
+        crate::files::create_private_directory(directory)?;
         let last = numbers(directory)?.into_iter().max().unwrap_or(0);
         let current = Arc::new(AtomicU64::new(last + 1));
         let (writer, appends) = mpsc::channel();
@@ -146,7 +146,7 @@ impl Tail {
 }
 
 fn create(directory: &Path, segment: u64) -> io::Result<File> {
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path(directory, segment))?;
+    let file = crate::files::create_private_file(&path(directory, segment))?;
     // The name of a new file is durable when its directory is.
     File::open(directory)?.sync_all()?;
     Ok(file)
