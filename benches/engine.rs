@@ -10,7 +10,7 @@ use divan::counter::ItemsCount;
 use tradewind::engine::{Assignment, Command, Ending, Engine, EngineConfig, HostId};
 use tradewind::model::ids::IdSource;
 use tradewind::model::task::{AttemptLog, AttemptReport};
-use tradewind::model::{Digest, Json, Outcome, QueueName, RetryAdvice, TaskSpec, Timestamp, Usage};
+use tradewind::model::{Digest, Json, Outcome, RetryAdvice, TaskSpec, Timestamp, Usage};
 
 const HOST: HostId = HostId(1);
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -78,16 +78,7 @@ impl House {
     fn new(slots: u32) -> Self {
         let mut engine = Engine::new(EngineConfig::default(), 0);
         engine.apply(Command::HostJoined { host: HOST, slots, local: true }, NOW);
-        let spec = TaskSpec {
-            module: Digest::of(b"module"),
-            function: "run".into(),
-            input: Json::null(),
-            queue: QueueName::default(),
-            priority_weight: 1,
-            not_before: None,
-            labels: Default::default(),
-            terms: Arc::default(),
-        };
+        let spec = TaskSpec::new(Digest::of(b"module"), "run", Json::null());
         Self { engine, ids: IdSource::after(None), spec, by: "bench".into(), running: Vec::new() }
     }
 

@@ -12,8 +12,7 @@ use tradewind::coordinator::{
 };
 use tradewind::engine::EngineConfig;
 use tradewind::metrics::Metrics;
-use tradewind::model::task::Terms;
-use tradewind::model::{Json, QueueName, TaskSpec, TaskState};
+use tradewind::model::{Json, TaskSpec, TaskState};
 use tradewind::sandbox::{CacheBounds, CompiledStore, ModuleCache, Sandbox, SandboxSettings, guests};
 use tradewind::store::DataDirectory;
 use tradewind::worker::{LiveAttempts, LocalWorker, Segments};
@@ -75,16 +74,9 @@ fn main() {
         let bytes = bytes::Bytes::from(guest);
         let body = futures_util::stream::iter([Ok::<_, std::io::Error>(bytes)]);
         let uploaded = runtime.block_on(modules.upload(body, None, by.clone())).expect("an upload");
-        let spec = Arc::new(TaskSpec {
-            module: uploaded.info.digest,
-            function: uploaded.info.functions[0].name.as_str().into(),
-            input: Json::parse("{\"input\":\"\"}".into()).expect("JSON"),
-            queue: QueueName::default(),
-            priority_weight: 1,
-            not_before: None,
-            labels: Default::default(),
-            terms: Arc::new(Terms::default()),
-        });
+        let function = uploaded.info.functions[0].name.as_str();
+        let input = Json::parse("{\"input\":\"\"}".into()).expect("JSON");
+        let spec = Arc::new(TaskSpec::new(uploaded.info.digest, function, input));
         let before = cpu();
         let start = Instant::now();
         runtime.block_on(async {

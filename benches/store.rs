@@ -10,7 +10,7 @@ use divan::counter::ItemsCount;
 use tradewind::engine::{AttemptRow, Changes, EventKind, EventRow, TaskChange};
 use tradewind::model::ids::IdSource;
 use tradewind::model::task::AttemptLog;
-use tradewind::model::{Digest, Json, Outcome, QueueName, TaskId, TaskRecord, TaskSpec, TaskState, Timestamp, Usage};
+use tradewind::model::{Digest, Json, Outcome, TaskId, TaskRecord, TaskSpec, TaskState, Timestamp, Usage};
 use tradewind::store::{Batch, DataDirectory, Writer};
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -71,16 +71,7 @@ impl House {
     fn new() -> Self {
         let root = tempfile::tempdir_in(".").expect("a directory on a real disk");
         let directory = DataDirectory::open(root.path()).expect("a data directory");
-        let spec = TaskSpec {
-            module: Digest::of(b"module"),
-            function: "run".into(),
-            input: Json::null(),
-            queue: QueueName::default(),
-            priority_weight: 1,
-            not_before: None,
-            labels: Default::default(),
-            terms: Arc::default(),
-        };
+        let spec = TaskSpec::new(Digest::of(b"module"), "run", Json::null());
         Self {
             writer: directory.writer().expect("a writer"),
             directory,

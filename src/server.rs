@@ -57,6 +57,8 @@ pub enum ServerError {
 
 /// Serves until SIGTERM or SIGINT; then stops gracefully. A second signal ends the process at once.
 pub async fn run(settings: Settings) -> Result<(), ServerError> {
+    // Whatever is created from here on is the server's alone: the database holds inputs and results.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let mut signals = Signals::listen()?;
     let server = Server::start(settings).await?;
     signals.next().await;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use support::client::send;
-use support::{Client, TestServer, guests, setup, task};
+use support::{Client, TestServer, guests, poll, setup, task};
 
 async fn server() -> (TestServer, Client, String) {
     setup().start_with_guests().await
@@ -178,6 +178,65 @@ async fn many_submits_with_one_key_at_once_become_one_task() {
 }
 
 // Failures and retries
+
+#[tokio::test]
+async fn a_key_still_names_its_task_when_the_request_would_be_refused_by_now() {
+    let (_server, client, module) = server().await;
+    let tag = |tag: &str| format!("/api/v1/modules?name=guests&tag={tag}");
+    client.post(&tag("1"), guests::tasks().to_vec()).await.unwrap().expect(200);
+    let echo = task("guests:1", "echo", json!(1));
+    let first = client.submit_once("key-1", &echo).await.unwrap().expect(201);
+    let line = with(echo.clone(), json!({"idempotency_key": "key-2"}));
+    let second = &client.batch(std::slice::from_ref(&line), "?wait=30s").await[0];
+    send(client.request(reqwest::Method::DELETE, "/api/v1/modules/guests:1")).await.unwrap();
+
+    client.post("/api/v1/tasks", echo.to_string()).await.unwrap().refused(404, "module_not_found");
+    let again = client.submit_once("key-1", &echo).await.unwrap();
+    assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    assert_eq!(again.expect(201)["id"], first["id"]);
+    assert_eq!(client.batch(&[line], "").await[0]["id"], second["id"]);
+    let other = task("guests:1", "echo", json!(2));
+    client.submit_once("key-1", &other).await.unwrap().refused(404, "module_not_found");
+    client.submit(&task(&module, "echo", json!(3))).await;
+}
+
+#[tokio::test]
+async fn a_line_too_large_is_refused_alone() {
+    let (_server, client, module) = server().await;
+    let large = task(&module, "echo", json!("x".repeat(5 << 20)));
+    let small = |n: u32| task(&module, "echo", json!(n));
+    let answers = client.batch(&[small(0), large.clone(), small(2)], "?wait=30s").await;
+    assert_eq!((&answers[0]["result"], &answers[2]["result"]), (&json!(0), &json!(2)));
+    assert_eq!(answers[1]["error"]["code"], "body_too_large", "{}", answers[1]);
+    client.post("/api/v1/tasks", large.to_string()).await.unwrap().refused(413, "body_too_large");
+}
+
+#[tokio::test]
+async fn what_still_runs_at_a_graceful_stop_is_handed_back_at_no_cost() {
+    let (mut server, client, module) = setup().with_setting("server.graceful_stop", "50ms").start_with_guests().await;
+    let long = client.submit(&task(&module, "sleep", json!({"ms": 1_000}))).await;
+    client.when_running(id(&long)).await;
+    assert!(server.stop().await.success());
+    server.restart().await;
+    let ended = server.client().end_of(id(&long)).await;
+    assert_eq!((&ended["state"], &ended["try_number"]), (&json!("success"), &json!(1)), "{ended}");
+    let attempts = server.client().items(&format!("/api/v1/tasks/{}/attempts", id(&long))).await;
+    assert_eq!(attempts.len(), 2, "the one that was handed back, and the one that ended: {attempts:?}");
+}
+
+#[tokio::test]
+async fn a_task_whose_module_is_gone_fails_for_good() {
+    let (_server, client, module) = server().await;
+    let echo = with(task(&module, "echo", json!(1)), json!({"retries": 3, "retry_delay": "10ms"}));
+    let ended = client.run(&echo).await;
+    let path = format!("/api/v1/modules/{module}");
+    let deleted = send(client.request(reqwest::Method::DELETE, &path)).await.unwrap();
+    assert!(matches!(deleted.status, 200 | 204), "{deleted:?}");
+    assert_eq!(client.rerun(id(&ended)).await.status, 200);
+    let again = client.end_of(id(&ended)).await;
+    assert_eq!((&again["state"], &again["try_number"]), (&json!("failed"), &json!(2)), "{again}");
+    assert!(again["error"]["message"].as_str().unwrap().contains(&module), "{}", again["error"]);
+}
 
 #[tokio::test]
 async fn a_typed_error_is_kept_and_do_not_retry_is_obeyed() {
@@ -511,6 +570,34 @@ async fn a_log_beyond_its_limit_is_cut_and_says_so() {
     assert_eq!(lines.len(), 11, "ten lines of a hundred bytes, and one that says what is missing");
     let last = lines[10]["message"].as_str().unwrap();
     assert!(last.contains("90 lines were dropped") && last.contains("limits.log_bytes"), "{last}");
+}
+
+#[tokio::test]
+async fn what_ended_long_ago_is_removed_with_its_result() {
+    let (server, client, module) = setup()
+        .with_setting("retention.ended_tasks", "1s")
+        .with_setting("retention.interval", "20ms")
+        .start_with_guests()
+        .await;
+    let waiting = with(task(&module, "echo", json!(1)), json!({"not_before": "2999-01-01T00:00:00Z"}));
+    let waiting = client.submit(&waiting).await;
+    let ended = client.run(&task(&module, "big_output", json!({"bytes": 100_000}))).await;
+    let results = server.data().join("artifacts/results");
+    let is_kept = || contains_file(&results, id(&ended));
+    assert!(ended["result_ref"].is_object() && is_kept(), "{ended}");
+    let path = format!("/api/v1/tasks/{}", id(&ended));
+    let gone = async || client.get(&path).await.ok().filter(|answer| answer.status == 404);
+    poll("the task to be removed", gone).await.refused(404, "task_not_found");
+    poll("its result to be removed", async || (!is_kept()).then_some(())).await;
+    assert_eq!(client.task(id(&waiting)).await["state"], "scheduled", "what has not ended stays");
+}
+
+/// Whether a file somewhere below has this in its path.
+fn contains_file(directory: &std::path::Path, part: &str) -> bool {
+    let Ok(entries) = std::fs::read_dir(directory) else { return false };
+    entries
+        .map(|entry| entry.unwrap().path())
+        .any(|path| if path.is_dir() { contains_file(&path, part) } else { path.to_string_lossy().contains(part) })
 }
 
 // Results and limits

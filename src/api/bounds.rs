@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::model::{Limits, Span};
 
-/// What a caller may send at most. The names are those of the settings.
+/// What a caller may send at most. `config.rs` has the settings that fill it.
 #[derive(Debug, Clone)]
 pub struct Bounds {
     /// A body that is not a batch or a module, and one line of a batch. Default 1 MiB.

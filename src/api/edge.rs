@@ -87,7 +87,7 @@ impl Edge {
             Kind::Busy,
             "the request",
             format!(
-                "{} requests are being answered already, the limit of `max_requests_in_flight`",
+                "{} requests are being answered already, the limit of `server.max_in_flight_requests`",
                 self.max_in_flight
             ),
             "try again after the pause in Retry-After",

@@ -314,7 +314,9 @@ pub fn not_ended(id: TaskId, state: crate::model::TaskState, remedy: &str) -> Pr
 pub fn load_refused(reference: &ModuleRef, error: ModuleError) -> Problem {
     match error {
         ModuleError::NotFound(_) => module_not_found(reference),
-        ModuleError::Unavailable { reason } => unavailable(&format!("module {reference}"), reason),
+        ModuleError::Unavailable { reason } | ModuleError::Unusable { reason, .. } => {
+            unavailable(&format!("module {reference}"), reason)
+        }
     }
 }
 

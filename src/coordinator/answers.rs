@@ -94,6 +94,11 @@ pub(super) enum Ack {
         place: usize,
         reply: ChangeReply,
     },
+    /// A change was refused for what the task is by now, which may not be durable yet.
+    ChangeRefused {
+        error: ChangeError,
+        reply: ChangeReply,
+    },
     Modules {
         reply: oneshot::Sender<Result<(), CommitFailed>>,
     },
@@ -106,7 +111,9 @@ impl Ack {
             Ack::Accepted { reply, .. } | Ack::Replayed { reply, .. } | Ack::Refused { reply, .. } => {
                 postman.answer(reply, Err(SubmitError::Unavailable { reason: reason.into() }));
             }
-            Ack::Changed { reply, .. } => drop(reply.send(Err(ChangeError::Unavailable { reason: reason.into() }))),
+            Ack::Changed { reply, .. } | Ack::ChangeRefused { reply, .. } => {
+                drop(reply.send(Err(ChangeError::Unavailable { reason: reason.into() })))
+            }
             Ack::Modules { reply } => drop(reply.send(Err(CommitFailed(reason.into())))),
         }
     }

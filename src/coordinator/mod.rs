@@ -228,7 +228,7 @@ impl Coordinator {
         let turn = Turn::load(settings, self.shared.clone(), history, jobs, worker)?;
         let turn_thread = std::thread::Builder::new()
             .name("coordinator".into())
-            .spawn(move || turn.run())
+            .spawn(move || or_abort(|| turn.run()))
             .expect("the system gives a thread at start");
         Ok(Running { threads: vec![turn_thread, writer_thread] })
     }
@@ -345,4 +345,14 @@ fn stopping() -> SubmitError {
 /// A number nobody can guess, for jitter.
 fn random_seed() -> u64 {
     getrandom::u64().unwrap_or_else(|_| Timestamp::now().as_micros() as u64)
+}
+
+/// Runs one of the two threads that hold everything together. A server without
+/// it would look alive and answer nothing: so the process ends at once, to be
+/// started again. Nothing acknowledged is lost by that.
+fn or_abort(run: impl FnOnce()) {
+    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
+        tracing::error!("the coordinator panicked: the process ends; start it again, nothing acknowledged is lost");
+        std::process::abort();
+    }
 }

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use crate::artifacts::Artifacts;
 use crate::model::names::NotAName;
 use crate::model::{Digest, ModuleInfo, ModuleName, Tag, TaskId, Timestamp};
-use crate::sandbox::{self, CompiledStore, Module, ModuleCache, Refused, Sandbox};
+use crate::sandbox::{self, CompiledStore, LoadError, Module, ModuleCache, Refused, Sandbox};
 use crate::store::{ModuleChange, ReadError, Reads};
 
 use super::{CommitFailed, Coordinator};
@@ -79,6 +79,9 @@ pub enum ModuleError {
     NotFound(#[from] NotFound),
     #[error("{reason}")]
     Unavailable { reason: String },
+    /// It is there, and cannot be run: damaged, or no longer accepted.
+    #[error("module {digest} cannot be run: {reason}")]
+    Unusable { digest: Digest, reason: String },
 }
 
 /// Cheap to clone.
@@ -182,7 +185,14 @@ impl Modules {
         }
         let info = self.info(digest).await?;
         let loaded = self.inner.cache.get_or_load(&info, self.inner.artifacts.module(digest)).await;
-        loaded.map_err(|error| ModuleError::Unavailable { reason: error.to_string() })
+        loaded.map_err(|error| match &error {
+            LoadError::WrongBytes { .. } | LoadError::Refused(_) => {
+                ModuleError::Unusable { digest, reason: error.to_string() }
+            }
+            LoadError::Fetch(_) | LoadError::Store(_) | LoadError::Sandbox(_) => {
+                ModuleError::Unavailable { reason: error.to_string() }
+            }
+        })
     }
 
     /// The bytes as they were uploaded.
@@ -231,8 +241,7 @@ impl Modules {
             }
         }
         if !changes.is_empty() {
-            self.inner.coordinator.change_modules(changes).await?;
-            self.forget_names();
+            self.change(changes).await?;
         }
         // The first task should not pay for loading; if it fails here it is tried again there.
         if let Err(error) = self.module(digest).await {
@@ -253,13 +262,30 @@ impl Modules {
             Ok(info)
         };
         kept.await.inspect_err(|_| {
-            // A leftover would only be removed at the next start; it is harmless.
+            // A leftover is harmless: the same code again.
             let _ = self.inner.compiled.remove(digest);
         })
     }
 
-    /// Takes the tag away, or removes the module if nothing names it.
+    /// Stores changes and forgets what they may have made untrue. Goes on when the caller is gone.
+    async fn change(&self, changes: Vec<ModuleChange>) -> Result<(), CommitFailed> {
+        let this = self.clone();
+        let change = async move {
+            let changed = this.inner.coordinator.change_modules(changes).await;
+            this.forget_names();
+            changed
+        };
+        tokio::spawn(change).await.unwrap_or_else(|error| Err(CommitFailed(error.to_string())))
+    }
+
+    /// Takes the tag away, or removes the module if nothing names it. Goes on when the caller is gone.
     pub async fn delete(&self, reference: &ModuleRef, by: Arc<str>) -> Result<(), DeleteError> {
+        let (this, reference) = (self.clone(), reference.clone());
+        let delete = async move { this.delete_whole(&reference, by).await };
+        tokio::spawn(delete).await.unwrap_or_else(|error| Err(DeleteError::Unavailable { reason: error.to_string() }))
+    }
+
+    async fn delete_whole(&self, reference: &ModuleRef, by: Arc<str>) -> Result<(), DeleteError> {
         let digest = match self.resolve(reference).await {
             Ok(digest) => digest,
             Err(ModuleError::NotFound(error)) => return Err(error.into()),
@@ -267,14 +293,14 @@ impl Modules {
         };
         if let ModuleRef::Named(name, tag) = reference {
             let (name, tag, at) = (name.clone(), tag.clone(), Timestamp::now());
-            self.inner.coordinator.change_modules(vec![ModuleChange::Tag { name, tag, digest: None, at, by }]).await?;
-            self.forget_names();
-            return Ok(());
+            return Ok(self.change(vec![ModuleChange::Tag { name, tag, digest: None, at, by }]).await?);
         }
         self.info(digest).await?;
         // From here on no task is accepted for it, and all that were are on disk.
-        self.inner.coordinator.block_module(digest).await?;
-        let deleted = self.delete_unless_named(digest).await;
+        let deleted = match self.inner.coordinator.block_module(digest).await {
+            Ok(()) => self.delete_unless_named(digest).await,
+            Err(error) => Err(error.into()),
+        };
         self.inner.coordinator.unblock_module(digest);
         deleted
     }
@@ -383,7 +409,7 @@ impl From<ModuleError> for DeleteError {
     fn from(error: ModuleError) -> Self {
         match error {
             ModuleError::NotFound(error) => error.into(),
-            ModuleError::Unavailable { reason } => Self::Unavailable { reason },
+            ModuleError::Unavailable { reason } | ModuleError::Unusable { reason, .. } => Self::Unavailable { reason },
         }
     }
 }

@@ -50,8 +50,8 @@ impl Sweeper {
         Self { settings, after: TaskId::from_u64(0), next }
     }
 
-    pub(super) fn next(&self) -> Option<Timestamp> {
-        Some(self.next)
+    pub(super) fn next(&self) -> Timestamp {
+        self.next
     }
 
     pub(super) fn due(&mut self, now: Timestamp) -> Option<Job> {
@@ -70,7 +70,8 @@ impl Sweeper {
 
     pub(super) fn swept(&mut self, swept: Swept, now: Timestamp) {
         self.after = swept.next.unwrap_or(TaskId::from_u64(0));
-        self.next = now + if swept.next.is_some() { STEP_PAUSE } else { self.settings.interval };
+        let goes_on = swept.next.is_some() || swept.more_keys;
+        self.next = now + if goes_on { STEP_PAUSE } else { self.settings.interval };
         if let Some(unnamed) = &self.settings.unnamed {
             if !swept.artifacts.is_empty() || !swept.segments.is_empty() {
                 // The remover lives as long as the server.

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use crate::engine::{Answer, Assignment, Command, Ending, Engine, HostId, Once};
+use crate::engine::{Answer, Assignment, Command, Ending, Engine, EventKind, EventRow, HostId, Once};
 use crate::model::ids::IdSource;
 use crate::model::{Digest, TaskId, Timestamp};
 use crate::store::{Batch, CommitError, History, ModuleChange};
@@ -16,7 +16,8 @@ use super::answers::{Ack, Postman, ReplyTo, Waiters};
 use super::retention::Sweeper;
 use super::writer::{Job, Written};
 use super::{
-    ChangeError, ChangeReply, CoordinatorSettings, Message, Readiness, Shared, Submission, SubmitError, random_seed,
+    ChangeError, ChangeReply, CommitFailed, CoordinatorSettings, Message, Readiness, Shared, Submission, SubmitError,
+    random_seed,
 };
 
 /// How often a failing store is asked whether it works again.
@@ -139,6 +140,8 @@ impl Turn {
         }
         self.waiters.release_all(&mut self.postman);
         self.postman.flush();
+        // Whoever wrote after that is told, instead of waiting for ever.
+        self.shared.mailbox.close();
     }
 
     /// How long nothing needs to be done unless a letter arrives.
@@ -146,17 +149,25 @@ impl Turn {
         if !self.backlog.is_empty() && !self.batch_is_full() {
             return Some(Duration::ZERO);
         }
+        // What the writer has to do waits for it; its answer is a letter.
+        let writer_is_free = !self.writer_busy;
         let health = match &self.health {
-            Health::Well => None,
-            Health::Failing { next_probe, .. } => Some(*next_probe),
+            Health::Failing { next_probe, .. } if writer_is_free => Some(*next_probe),
+            Health::Failing { .. } | Health::Well => None,
         };
+        let sweep = (writer_is_free && self.may_sweep()).then(|| self.sweeper.next());
         let stop = match &self.stop {
-            Some(Stopping::Draining { until } | Stopping::HandingBack { until }) => Some(*until),
-            Some(Stopping::Closing | Stopping::Closed) | None => None,
+            Some(Stopping::Draining { until }) => Some(*until),
+            Some(Stopping::HandingBack { until }) if writer_is_free => Some(*until),
+            Some(Stopping::HandingBack { .. } | Stopping::Closing | Stopping::Closed) | None => None,
         };
         let timers = self.engine.next_deadline();
-        let deadlines = [timers, self.waiters.next_deadline(), self.sweeper.next(), health, stop];
+        let deadlines = [timers, self.waiters.next_deadline(), sweep, health, stop];
         deadlines.into_iter().flatten().min().map(|first| first.since(now))
+    }
+
+    fn may_sweep(&self) -> bool {
+        self.stop.is_none() && matches!(self.health, Health::Well)
     }
 
     fn handle(&mut self, letter: Message, now: Timestamp) {
@@ -174,10 +185,16 @@ impl Turn {
             }
             Message::Rerun { id, by, reply } => self.change(id, reply, now, |stored| Command::Rerun { id, stored, by }),
             Message::ChangeModules { changes, reply } => {
+                if let Health::Failing { reason, .. } = &self.health {
+                    return drop(reply.send(Err(CommitFailed(reason.clone()))));
+                }
                 self.module_changes.extend(changes);
                 self.acks.push(Ack::Modules { reply });
             }
             Message::BlockModule { digest, reply } => {
+                if let Health::Failing { reason, .. } = &self.health {
+                    return drop(reply.send(Err(CommitFailed(reason.clone()))));
+                }
                 self.blocked_modules.insert(digest);
                 self.acks.push(Ack::Modules { reply });
             }
@@ -220,7 +237,6 @@ impl Turn {
         let ack = match self.engine.apply(Command::Submit { id, spec, once, by }, now) {
             Answer::Accepted(id) => {
                 let place = self.engine.place_in_batch(id).expect("what was accepted has changed");
-                self.shared.metrics.task_submitted();
                 Ack::Accepted { place, wait, reply }
             }
             Answer::Replayed(id) => Ack::Replayed { id, wait, reply },
@@ -253,12 +269,8 @@ impl Turn {
 
     fn report(&mut self, host: HostId, task: TaskId, fence: u32, ending: Ending, now: Timestamp) {
         let seed = random_seed();
-        let outcome = match &ending {
-            Ending::Reported(report) => Some(report.outcome),
-            Ending::HandedBack { .. } | Ending::Lost { .. } => None,
-        };
         match self.engine.apply(Command::Report { host, task, fence, ending, seed }, now) {
-            Answer::Recorded => self.shared.metrics.attempt_ended(outcome),
+            Answer::Recorded => {}
             _ => self.shared.metrics.report_fenced(),
         }
     }
@@ -292,9 +304,11 @@ impl Turn {
             }
             Answer::AlreadyEnded => {
                 let record = as_stored.or_else(|| self.engine.peek(id)).expect("what has ended was found");
-                let _ = reply.send(Err(ChangeError::AlreadyEnded(Arc::new(record))));
+                self.acks.push(Ack::ChangeRefused { error: ChangeError::AlreadyEnded(Arc::new(record)), reply });
             }
-            Answer::NotEnded(state) => drop(reply.send(Err(ChangeError::NotEnded(state)))),
+            Answer::NotEnded(state) => {
+                self.acks.push(Ack::ChangeRefused { error: ChangeError::NotEnded(state), reply });
+            }
             Answer::NotFound => drop(reply.send(Err(ChangeError::NotFound))),
             other => unreachable!("a change is not answered by {other:?}"),
         }
@@ -312,7 +326,7 @@ impl Turn {
                 if *next_probe <= now {
                     self.send(Job::Probe);
                 }
-            } else if self.stop.is_none() {
+            } else if self.may_sweep() {
                 if let Some(job) = self.sweeper.due(now) {
                     self.send(job);
                 }
@@ -322,6 +336,13 @@ impl Turn {
             Some(Stopping::Draining { until }) if until <= now || self.engine.gauges().1 == 0 => {
                 self.worker.hand_back_all();
                 self.stop = Some(Stopping::HandingBack { until: now + Duration::from_secs(2) });
+            }
+            // A store that fails takes nothing back: what ran is handed back when the next server loads it.
+            Some(Stopping::HandingBack { until })
+                if until <= now && !self.writer_busy && !matches!(self.health, Health::Well) =>
+            {
+                self.stop = Some(Stopping::Closing);
+                self.send(Job::Close);
             }
             _ => {}
         }
@@ -399,6 +420,7 @@ impl Turn {
         let tasks = &batch.changes.tasks;
         self.engine.committed(number, &batch.changes);
         self.shared.metrics.committed(tasks.len());
+        self.count(&batch.changes.events);
         if !starts.is_empty() {
             self.worker.start(starts);
         }
@@ -436,7 +458,20 @@ impl Turn {
                 },
                 Ack::Refused { error, reply } => self.postman.answer(reply, Err(error)),
                 Ack::Changed { place, reply } => drop(reply.send(Ok(tasks[place].record.clone()))),
+                Ack::ChangeRefused { error, reply } => drop(reply.send(Err(error))),
                 Ack::Modules { reply } => drop(reply.send(Ok(()))),
+            }
+        }
+    }
+
+    /// Counts what everybody may know now.
+    fn count(&self, events: &[EventRow]) {
+        for event in events {
+            match event.event {
+                EventKind::Submitted => self.shared.metrics.task_submitted(),
+                EventKind::HandedBack => self.shared.metrics.attempt_ended(None),
+                _ if event.attempt.is_some() => self.shared.metrics.attempt_ended(event.outcome),
+                _ => {}
             }
         }
     }
@@ -448,8 +483,11 @@ impl Turn {
     fn fail(&mut self, error: CommitError, now: Timestamp) {
         tracing::error!(%error, "a commit failed: nothing starts and nothing is accepted until the store works again");
         let reason = error.to_string();
-        self.shared.readiness.send_replace(Readiness::Degraded { reason: reason.clone() });
-        self.worker.abandon_all();
+        if self.stop.is_none() {
+            self.shared.readiness.send_replace(Readiness::Degraded { reason: reason.clone() });
+        }
+        // Their reports come from a life that is over.
+        self.worker.hand_back_all();
         let in_flight = self.in_flight.take();
         for ack in in_flight.into_iter().flat_map(|batch| batch.acks).chain(std::mem::take(&mut self.acks)) {
             ack.fail(&reason, &mut self.postman);
@@ -477,8 +515,11 @@ impl Turn {
         }
         self.engine.apply(Command::HostLost { host: HostId::GONE }, now);
         self.health = Health::Well;
-        self.join_host(now);
-        self.shared.readiness.send_replace(Readiness::Ready);
+        // A server that stops starts nothing any more.
+        if self.stop.is_none() {
+            self.join_host(now);
+            self.shared.readiness.send_replace(Readiness::Ready);
+        }
     }
 
     /// Offers this process's slots, under a name that no attempt of before carries.

@@ -48,7 +48,9 @@ pub(super) fn start(mut writer: Writer, shared: Arc<Shared>) -> (mpsc::Sender<Jo
                     Err(error) => Written::CommitFailed(error),
                 },
                 Job::Sweep { cutoff, after, step, keys_cutoff } => {
-                    Written::Swept(writer.sweep_keys(keys_cutoff, step).and_then(|_| writer.sweep(cutoff, after, step)))
+                    let keys = writer.sweep_keys(keys_cutoff, step);
+                    let tasks = |keys| Ok(Swept { more_keys: keys == step, ..writer.sweep(cutoff, after, step)? });
+                    Written::Swept(keys.and_then(tasks))
                 }
                 Job::Probe => Written::Probed(writer.probe(Timestamp::now())),
                 Job::Close => {
@@ -62,6 +64,6 @@ pub(super) fn start(mut writer: Writer, shared: Arc<Shared>) -> (mpsc::Sender<Jo
             shared.mailbox.push(Message::Written(written));
         }
     };
-    let thread = std::thread::Builder::new().name("store-writer".into()).spawn(run);
+    let thread = std::thread::Builder::new().name("store-writer".into()).spawn(|| super::or_abort(run));
     (sender, thread.expect("the system gives a thread at start"))
 }

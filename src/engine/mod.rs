@@ -53,7 +53,8 @@ pub struct EngineConfig {
     pub resident_bytes: usize,
     /// A queue with fewer resident tasks and more in the store is paged in. Default 512.
     pub low_water: usize,
-    /// How long after its time-out an attempt's host may take to say so. Default 10 s.
+    /// How long after its time-out an attempt's host may take to say so, the loading
+    /// of its module included, which may mean to compile it. Default 5 min.
     pub report_grace: Duration,
     /// How long a stopped guest may take to end before its fence is closed without it. Default 2 s.
     pub stop_grace: Duration,
@@ -72,7 +73,7 @@ impl Default for EngineConfig {
             resident_tasks: 20_000,
             resident_bytes: 64 << 20,
             low_water: 512,
-            report_grace: Duration::from_secs(10),
+            report_grace: Duration::from_secs(300),
             stop_grace: Duration::from_secs(2),
             lost_attempts: 3,
             remember_keys: Duration::from_secs(24 * 3600),

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use crate::model::task::{AttemptLog, AttemptReport, Terms};
 use crate::model::{
-    Digest, Json, Outcome, QueueName, RetryAdvice, RetryPolicy, Span, TaskId, TaskRecord, TaskSpec, TaskState,
-    Timestamp, Usage,
+    Digest, Json, Outcome, RetryAdvice, RetryPolicy, Span, TaskId, TaskRecord, TaskSpec, TaskState, Timestamp, Usage,
 };
 
 use super::{Answer, Command, Ending, Engine, EngineConfig, HostId, Sealed};
@@ -79,16 +78,8 @@ impl Scene {
 /// A task with so many retries, each after so long.
 pub(super) fn spec(retries: u32, retry_delay: Duration) -> TaskSpec {
     let retry = RetryPolicy { retries, retry_delay: Span::from(retry_delay), ..RetryPolicy::default() };
-    TaskSpec {
-        module: Digest::from_bytes([7; 32]),
-        function: "run".into(),
-        input: Json::null(),
-        queue: QueueName::default(),
-        priority_weight: 1,
-        not_before: None,
-        labels: Default::default(),
-        terms: Arc::new(Terms { retry, ..Terms::default() }),
-    }
+    let terms = Arc::new(Terms { retry, ..Terms::default() });
+    TaskSpec { terms, ..TaskSpec::new(Digest::from_bytes([7; 32]), "run", Json::null()) }
 }
 
 pub(super) fn report(host: HostId, fence: u32, ending: Ending) -> Command {

@@ -20,6 +20,22 @@ pub struct TaskSpec {
     pub terms: Arc<Terms>,
 }
 
+impl TaskSpec {
+    /// Asks for nothing in particular: everything else is as by default.
+    pub fn new(module: Digest, function: impl Into<Arc<str>>, input: Json) -> Self {
+        Self {
+            module,
+            function: function.into(),
+            input,
+            queue: QueueName::default(),
+            priority_weight: 1,
+            not_before: None,
+            labels: BTreeMap::new(),
+            terms: Arc::default(),
+        }
+    }
+}
+
 /// What one attempt may do and use, and when there is another. Most tasks share the defaults.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Terms {

@@ -117,16 +117,6 @@ impl ModuleCache {
         self.store.remove(digest)
     }
 
-    /// Keeps what was compiled at upload.
-    pub async fn keep(
-        &self,
-        digest: Digest,
-        code: Vec<u8>,
-    ) -> Result<CompiledFile, LoadError<std::convert::Infallible>> {
-        let store = self.store.clone();
-        in_background("module-store", move || store.put(digest, &code)).await?.map_err(LoadError::Store)
-    }
-
     async fn load<F, E>(&self, info: Arc<ModuleInfo>, fetch: F) -> Result<Arc<Module>, LoadError<E>>
     where
         F: Future<Output = Result<bytes::Bytes, E>>,

@@ -168,7 +168,7 @@ fn write_tasks(connection: &Connection, batch: &Batch) -> rusqlite::Result<()> {
                 task.last_event as i64,
             ])?;
         } else {
-            update.execute(params![
+            let updated = update.execute(params![
                 cells.id,
                 task.state.code(),
                 cells.outcome,
@@ -190,6 +190,10 @@ fn write_tasks(connection: &Connection, batch: &Batch) -> rusqlite::Result<()> {
                 task.usage.log_bytes as i64,
                 task.last_event as i64,
             ])?;
+            if updated != 1 {
+                // Retention took it meanwhile. Whoever asked for the change is told so.
+                return Err(rusqlite::Error::StatementChangedRows(updated));
+            }
         }
     }
     Ok(())

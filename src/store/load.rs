@@ -110,19 +110,7 @@ impl History {
     }
 
     pub fn idempotency_key(&self, key: &[u8; 32]) -> Result<Option<Earlier>, CommitError> {
-        let read = || -> rusqlite::Result<Option<Earlier>> {
-            self.connection
-                .prepare_cached("SELECT task, body, at FROM idempotency WHERE key = ?1")?
-                .query_row([key], |row| {
-                    Ok(Earlier {
-                        task: TaskId::from_u64(row.get::<_, i64>(0)? as u64),
-                        body: row.get(1)?,
-                        at: Timestamp::from_micros(row.get(2)?),
-                    })
-                })
-                .optional()
-        };
-        read().map_err(why)
+        earlier(&self.connection, key).map_err(why)
     }
 
     /// The greatest id given out.
@@ -131,6 +119,20 @@ impl History {
             self.connection.query_row("SELECT max(id) FROM tasks", [], |row| row.get(0)).map_err(why)?;
         Ok(last.map(|id| TaskId::from_u64(id as u64)))
     }
+}
+
+/// What an idempotency key stands for.
+pub(super) fn earlier(connection: &Connection, key: &[u8; 32]) -> rusqlite::Result<Option<Earlier>> {
+    connection
+        .prepare_cached("SELECT task, body, at FROM idempotency WHERE key = ?1")?
+        .query_row([key], |row| {
+            Ok(Earlier {
+                task: TaskId::from_u64(row.get::<_, i64>(0)? as u64),
+                body: row.get(1)?,
+                at: Timestamp::from_micros(row.get(2)?),
+            })
+        })
+        .optional()
 }
 
 /// What is behind a key comes in two parts, because SQLite does not seek by a

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::engine::EventKind;
 use crate::model::task::AttemptLog;
 use crate::model::{Digest, Outcome, QueueName, TaskError, TaskId, TaskRecord, TaskState, Timestamp, Usage};
 
+use super::load::earlier;
 use super::rows::{TASK_COLUMNS, error, outcome, state, task_from_row, time, unknown, usage};
 
 #[derive(Debug, thiserror::Error)]
@@ -36,12 +37,12 @@ pub struct Reads {
 #[derive(Debug)]
 struct Pool {
     free: Mutex<Vec<Connection>>,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
 }
 
 impl Reads {
     pub(super) fn new(connections: Vec<Connection>) -> Self {
-        let permits = Semaphore::new(connections.len());
+        let permits = Arc::new(Semaphore::new(connections.len()));
         Self { pool: Arc::new(Pool { free: Mutex::new(connections), permits }) }
     }
 
@@ -51,17 +52,32 @@ impl Reads {
         T: Send + 'static,
         F: FnOnce(&Reader<'_>) -> Result<T, ReadError> + Send + 'static,
     {
-        let pool = self.pool.clone();
-        let permit = self.pool.permits.acquire().await.map_err(|_| ReadError::BrokenOff)?;
-        let work = tokio::task::spawn_blocking(move || {
-            let connection = pool.free.lock().pop().expect("a permit stands for a free connection");
-            let answer = read(&Reader { connection: &connection });
-            pool.free.lock().push(connection);
-            answer
-        });
-        let answer = work.await.map_err(|_| ReadError::BrokenOff)?;
-        drop(permit);
-        answer
+        let permit = self.pool.permits.clone().acquire_owned().await.map_err(|_| ReadError::BrokenOff)?;
+        let connection = self.pool.free.lock().pop().expect("a permit stands for a free connection");
+        let lent = Lent { connection: Some(connection), pool: self.pool.clone(), _permit: permit };
+        // The work goes on when the caller is gone, and gives the connection back however it ends.
+        let work = tokio::task::spawn_blocking(move || read(&Reader { connection: lent.connection() }));
+        work.await.map_err(|_| ReadError::BrokenOff)?
+    }
+}
+
+/// A connection out of the pool, on its way back when dropped.
+struct Lent {
+    connection: Option<Connection>,
+    pool: Arc<Pool>,
+    /// Dropped last: whoever gets it next finds the connection.
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Lent {
+    fn connection(&self) -> &Connection {
+        self.connection.as_ref().expect("it is given back when this is dropped")
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.pool.free.lock().extend(self.connection.take());
     }
 }
 
@@ -120,6 +136,14 @@ impl Reader<'_> {
         let mut statement =
             self.connection.prepare_cached(&format!("SELECT {TASK_COLUMNS} FROM tasks WHERE id = ?1"))?;
         Ok(statement.query_row([id.as_u64() as i64], task_from_row).optional()?)
+    }
+
+    /// The task that was accepted with this key and this body.
+    pub fn accepted_with(&self, key: &[u8; 32], body: &[u8; 32]) -> Result<Option<TaskRecord>, ReadError> {
+        match earlier(self.connection, key)? {
+            Some(earlier) if earlier.body == *body => self.task(earlier.task),
+            _ => Ok(None),
+        }
     }
 
     /// Newest first. A page may be short, even empty, and yet have a next one:
@@ -259,8 +283,10 @@ impl Reader<'_> {
 /// Whether a partial index finds the tasks, so that the scan needs no bound.
 fn uses_index(filter: &TaskFilter) -> bool {
     match filter.state {
-        Some(state) => state == TaskState::Running || is_unwell(state),
-        None => filter.outcome.is_none() && filter.module.is_none() && filter.queue.is_none() && filter.label.is_none(),
+        Some(TaskState::Running) => true,
+        Some(state) if !is_unwell(state) => false,
+        // Anything else may match nothing, however many rows are looked at.
+        _ => filter.outcome.is_none() && filter.module.is_none() && filter.queue.is_none() && filter.label.is_none(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Removes what has ended long ago, a bounded step at a time.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::model::task::SegmentPiece;
 use crate::model::{TaskId, Timestamp};
@@ -17,6 +17,8 @@ pub struct Swept {
     pub artifacts: Vec<(TaskId, u32)>,
     /// Log segments that hold no attempt's log any more.
     pub segments: Vec<u64>,
+    /// Whether there are more idempotency keys to forget.
+    pub more_keys: bool,
 }
 
 impl Writer {
@@ -29,85 +31,22 @@ impl Writer {
 
     fn sweep_rows(&mut self, cutoff: Timestamp, after: TaskId, step: usize) -> rusqlite::Result<Swept> {
         let transaction = self.connection().transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let candidates = candidates(&transaction, cutoff, after, step)?;
         let mut swept = Swept::default();
-        {
-            let mut candidates = transaction.prepare_cached(
-                "SELECT id, end_date < ?4, last_event, fence, result_digest IS NOT NULL OR fence > 1 FROM tasks
-                 WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3",
-            )?;
-            let rows = candidates.query_map(
-                params![
-                    after.as_u64() as i64,
-                    TaskId::earliest(cutoff).as_u64() as i64,
-                    step as i64,
-                    cutoff.as_micros()
-                ],
-                |row| {
-                    Ok((
-                        row.get::<_, i64>(0)?,
-                        row.get::<_, Option<bool>>(1)?.unwrap_or(false),
-                        row.get::<_, i64>(2)?,
-                        row.get::<_, u32>(3)?,
-                        row.get::<_, bool>(4)?,
-                    ))
-                },
-            )?;
-            let rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
-            if rows.len() == step {
-                swept.next = rows.last().map(|(id, ..)| TaskId::from_u64(*id as u64));
-            }
-            let mut delete_task = transaction.prepare_cached("DELETE FROM tasks WHERE id = ?1")?;
-            let mut delete_input = transaction.prepare_cached("DELETE FROM inputs WHERE task = ?1")?;
-            let mut previous = transaction.prepare_cached("SELECT previous, fence FROM events WHERE seq = ?1")?;
-            let mut delete_event = transaction.prepare_cached("DELETE FROM events WHERE seq = ?1")?;
-            let mut pieces = transaction.prepare_cached("SELECT pieces FROM logs WHERE event = ?1")?;
-            let mut leave_segment = transaction.prepare_cached(
-                "UPDATE log_segments SET attempts = attempts - 1 WHERE segment = ?1 RETURNING attempts",
-            )?;
-            let mut delete_log = transaction.prepare_cached("DELETE FROM logs WHERE event = ?1")?;
-            let mut newest_event = 0;
-            for (id, ended, last_event, fence, may_have_artifact) in rows {
-                if !ended {
-                    continue;
-                }
-                newest_event = newest_event.max(last_event);
-                let mut event = last_event;
-                while event != 0 {
-                    let mut found = previous.query([event])?;
-                    let Some(row) = found.next()? else { break };
-                    let (before, ends_attempt): (i64, Option<i64>) = (row.get(0)?, row.get(1)?);
-                    drop(found);
-                    if ends_attempt.is_some() {
-                        let mut found = pieces.query([event])?;
-                        if let Some(row) = found.next()? {
-                            let text: Option<String> = row.get(0)?;
-                            let named: Vec<SegmentPiece> =
-                                text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-                            for segment in segments_of(&named) {
-                                let left: Option<i64> =
-                                    leave_segment.query_row([segment], |row| row.get(0)).optional()?;
-                                swept.segments.extend((left == Some(0)).then_some(segment as u64));
-                            }
-                        }
-                        drop(found);
-                        delete_log.execute([event])?;
-                    }
-                    delete_event.execute([event])?;
-                    event = before;
-                }
-                delete_input.execute([id])?;
-                delete_task.execute([id])?;
-                swept.tasks += 1;
-                swept.artifacts.extend(may_have_artifact.then_some((TaskId::from_u64(id as u64), fence)));
-            }
-            // Event numbers are never given out twice, even if the newest event has gone.
-            transaction.execute(
-                "INSERT INTO meta (key, value) VALUES ('last_event', ?1)
-                 ON CONFLICT (key) DO UPDATE SET value = max(CAST(value AS INTEGER), ?1)",
-                [newest_event],
-            )?;
-            transaction.execute("DELETE FROM log_segments WHERE attempts = 0", [])?;
+        if candidates.len() == step {
+            swept.next = candidates.last().map(|task| task.id());
         }
+        for task in candidates.iter().filter(|task| task.ended_before) {
+            remove(&transaction, task, &mut swept)?;
+        }
+        // Event numbers are never given out twice, even if the newest event has gone.
+        let newest_event = candidates.iter().filter(|task| task.ended_before).map(|task| task.last_event).max();
+        transaction.execute(
+            "INSERT INTO meta (key, value) VALUES ('last_event', ?1)
+             ON CONFLICT (key) DO UPDATE SET value = max(CAST(value AS INTEGER), ?1)",
+            [newest_event.unwrap_or(0)],
+        )?;
+        transaction.execute("DELETE FROM log_segments WHERE attempts = 0", [])?;
         transaction.commit()?;
         Ok(swept)
     }
@@ -123,4 +62,83 @@ impl Writer {
             )
             .map_err(why)
     }
+}
+
+/// A task that may be old enough.
+struct Candidate {
+    id: i64,
+    ended_before: bool,
+    last_event: i64,
+    fence: u32,
+    may_have_artifact: bool,
+}
+
+impl Candidate {
+    fn id(&self) -> TaskId {
+        TaskId::from_u64(self.id as u64)
+    }
+}
+
+/// The next tasks submitted before `cutoff`, whether they have ended or not.
+fn candidates(
+    connection: &Connection,
+    cutoff: Timestamp,
+    after: TaskId,
+    step: usize,
+) -> rusqlite::Result<Vec<Candidate>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, end_date < ?4, last_event, fence, result_digest IS NOT NULL OR fence > 1 FROM tasks
+         WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3",
+    )?;
+    let (after, before) = (after.as_u64() as i64, TaskId::earliest(cutoff).as_u64() as i64);
+    let rows = statement.query_map(params![after, before, step as i64, cutoff.as_micros()], |row| {
+        Ok(Candidate {
+            id: row.get(0)?,
+            ended_before: row.get::<_, Option<bool>>(1)?.unwrap_or(false),
+            last_event: row.get(2)?,
+            fence: row.get(3)?,
+            may_have_artifact: row.get(4)?,
+        })
+    })?;
+    rows.collect()
+}
+
+/// Removes a task's rows, its events from the newest to the oldest.
+fn remove(connection: &Connection, task: &Candidate, swept: &mut Swept) -> rusqlite::Result<()> {
+    let mut event = task.last_event;
+    while event != 0 {
+        let found = connection
+            .prepare_cached("SELECT previous, fence FROM events WHERE seq = ?1")?
+            .query_row([event], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?)))
+            .optional()?;
+        let Some((previous, ends_attempt)) = found else { break };
+        if ends_attempt.is_some() {
+            remove_log(connection, event, swept)?;
+        }
+        connection.prepare_cached("DELETE FROM events WHERE seq = ?1")?.execute([event])?;
+        event = previous;
+    }
+    connection.prepare_cached("DELETE FROM inputs WHERE task = ?1")?.execute([task.id])?;
+    connection.prepare_cached("DELETE FROM tasks WHERE id = ?1")?.execute([task.id])?;
+    swept.tasks += 1;
+    swept.artifacts.extend(task.may_have_artifact.then_some((task.id(), task.fence)));
+    Ok(())
+}
+
+/// Removes the log of the attempt that the event ended, and leaves the segments that held it.
+fn remove_log(connection: &Connection, event: i64, swept: &mut Swept) -> rusqlite::Result<()> {
+    let pieces: Option<Option<String>> = connection
+        .prepare_cached("SELECT pieces FROM logs WHERE event = ?1")?
+        .query_row([event], |row| row.get(0))
+        .optional()?;
+    let Some(pieces) = pieces else { return Ok(()) };
+    let named: Vec<SegmentPiece> = pieces.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    for segment in segments_of(&named) {
+        let left: Option<i64> = connection
+            .prepare_cached("UPDATE log_segments SET attempts = attempts - 1 WHERE segment = ?1 RETURNING attempts")?
+            .query_row([segment], |row| row.get(0))
+            .optional()?;
+        swept.segments.extend((left == Some(0)).then_some(segment as u64));
+    }
+    connection.prepare_cached("DELETE FROM logs WHERE event = ?1")?.execute([event]).map(drop)
 }

@@ -1,12 +1,16 @@
 //! One attempt: module, guest, large output, log, report.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+
+use crate::coordinator::ModuleError;
 use crate::engine::{Assignment, Ending};
-use crate::model::task::{AttemptReport, TaskResult};
-use crate::model::{Json, TaskError, Timestamp};
+use crate::model::task::{AttemptLog, AttemptReport, TaskResult};
+use crate::model::{Json, Outcome, RetryAdvice, TaskError, Timestamp, Usage};
 use crate::sandbox::{self, Job, Module, SandboxError, StopSignal, TaskContext};
 
 use super::Shared;
@@ -29,8 +33,14 @@ pub(super) fn spawn(shared: &Arc<Shared>, assignment: Assignment) {
     let worker = shared.clone();
     let run = async move {
         let Assignment { host, task, fence, .. } = assignment;
-        let ending = run(&worker, &assignment, &live).await;
-        worker.live.remove(task, fence);
+        // Whatever goes wrong in here, the slot comes back.
+        let run = AssertUnwindSafe(run(&worker, &assignment, &live)).catch_unwind();
+        let ending = run.await.unwrap_or_else(|_| {
+            // The panic itself is in the log already, by the process's panic hook.
+            tracing::error!(%task, "an attempt was lost to a panic of ours");
+            Ending::Lost { reason: "the worker panicked".into() }
+        });
+        worker.live.remove(task, fence, &live);
         worker.reports.report(host, task, fence, ending);
     };
     shared.sandbox.threads().spawn(run).detach();
@@ -41,7 +51,13 @@ async fn run(worker: &Shared, assignment: &Assignment, live: &Live) -> Ending {
     let started_at = Timestamp::now();
     let module: Arc<Module> = match worker.modules.module(spec.module).await {
         Ok(module) => module,
-        Err(error) => return handed_back(&format!("the module could not be loaded: {error}")),
+        Err(ModuleError::Unavailable { reason }) => {
+            return handed_back(&format!("the module could not be loaded: {reason}"));
+        }
+        // Another try would find the same.
+        Err(error @ (ModuleError::NotFound(_) | ModuleError::Unusable { .. })) => {
+            return cannot_run(started_at, &error.to_string());
+        }
     };
     let limits = spec.terms.limits.clone();
     let job = Job {
@@ -58,10 +74,9 @@ async fn run(worker: &Shared, assignment: &Assignment, live: &Live) -> Ending {
         stop: live.stop.clone(),
     };
     let ended = match worker.sandbox.run(&module, job).await {
-        _ if live.handed_back.load(Ordering::Acquire) => {
-            return Ending::HandedBack { reason: "the server stopped".into(), pause: Duration::ZERO };
-        }
+        _ if live.handed_back.load(Ordering::Acquire) => return stopped(),
         Ok(ended) => ended,
+        Err(error @ SandboxError::NoFunction { .. }) => return cannot_run(started_at, &error.to_string()),
         Err(error @ SandboxError::Panicked(_)) => {
             tracing::error!(task = %assignment.task, %error, "an attempt was lost");
             return Ending::Lost { reason: error.to_string().into() };
@@ -84,6 +99,10 @@ async fn close(
         Ok(log) => log,
         Err(error) => return handed_back(&format!("the log could not be kept: {error}")),
     };
+    // Given up meanwhile: another attempt may have the same fence, and its result the same name.
+    if live.handed_back.load(Ordering::Acquire) {
+        return stopped();
+    }
     let result = match ended.result {
         None => None,
         Some(result) => match keep(worker, assignment, result).await {
@@ -121,6 +140,24 @@ fn bounded(error: TaskError) -> TaskError {
         },
         _ => error,
     }
+}
+
+/// The attempt ends as failed before it began, and for good.
+fn cannot_run(started_at: Timestamp, reason: &str) -> Ending {
+    Ending::Reported(Box::new(AttemptReport {
+        outcome: Outcome::Failed,
+        result: None,
+        error: Some(Arc::new(TaskError::message(reason))),
+        advice: RetryAdvice::Never,
+        log: AttemptLog::Empty,
+        usage: Usage::default(),
+        started_at,
+        ended_at: Timestamp::now(),
+    }))
+}
+
+fn stopped() -> Ending {
+    Ending::HandedBack { reason: "the server stopped".into(), pause: Duration::ZERO }
 }
 
 fn handed_back(reason: &str) -> Ending {

@@ -30,8 +30,12 @@ impl LiveAttempts {
         self.attempts.lock().insert((task, fence), live);
     }
 
-    pub(super) fn remove(&self, task: TaskId, fence: u32) {
-        self.attempts.lock().remove(&(task, fence));
+    /// Removes this attempt, and not a later one: after a failed commit its fence may have been given out again.
+    pub(super) fn remove(&self, task: TaskId, fence: u32, live: &Live) {
+        let mut attempts = self.attempts.lock();
+        if attempts.get(&(task, fence)).is_some_and(|found| Arc::ptr_eq(&found.log, &live.log)) {
+            attempts.remove(&(task, fence));
+        }
     }
 
     pub(super) fn stop(&self, task: TaskId, fence: u32) {

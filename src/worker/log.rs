@@ -17,6 +17,10 @@ use super::segments::Segments;
 /// Up to this size a log is stored with the row that closes its attempt.
 const INLINE_BYTES: usize = 16 << 10;
 
+/// What a line counts at least against the limit, so that empty ones, which are
+/// stored with their time and level too, cannot go on for ever.
+const LEAST_LINE_BYTES: u64 = 32;
+
 /// What is spilled at once.
 const SPILL_BYTES: usize = 64 << 10;
 
@@ -33,11 +37,14 @@ struct State {
     spilled: Vec<Spilled>,
     lines: u64,
     bytes: u64,
+    /// What counts against the limit.
+    charged: u64,
     dropped: u64,
 }
 
 enum Spilled {
     Written(SegmentPiece),
+    Failed(io::Error),
     OnItsWay { text: Arc<[u8]>, written: oneshot::Receiver<io::Result<SegmentPiece>> },
 }
 
@@ -78,6 +85,7 @@ impl LogBuffer {
         for spilled in on_its_way {
             pieces.push(match spilled {
                 Spilled::Written(piece) => piece,
+                Spilled::Failed(error) => return Err(error),
                 Spilled::OnItsWay { written, .. } => written.await.map_err(io::Error::other)??,
             });
         }
@@ -95,6 +103,7 @@ impl LogBuffer {
                     Spilled::Written(piece) if tail.is_empty() => pieces.push(*piece),
                     // Cannot be before one that is on its way: they are written in order.
                     Spilled::Written(_) => {}
+                    Spilled::Failed(error) => return Err(io::Error::new(error.kind(), error.to_string())),
                     Spilled::OnItsWay { text, .. } => tail.extend_from_slice(text),
                 }
             }
@@ -110,10 +119,12 @@ impl LogBuffer {
 impl LogSink for LogBuffer {
     fn write(&self, line: LogLine<'_>) {
         let mut state = self.state.lock();
-        if state.bytes + line.message.len() as u64 > self.limit {
+        let charge = (line.message.len() as u64).max(LEAST_LINE_BYTES);
+        if state.charged + charge > self.limit {
             state.dropped += 1;
             return;
         }
+        state.charged += charge;
         state.push(line);
         if state.text.len() > SPILL_BYTES {
             state.spill(&self.segments);
@@ -148,12 +159,55 @@ impl State {
     fn settle(&mut self) {
         for spilled in &mut self.spilled {
             if let Spilled::OnItsWay { written, .. } = spilled {
-                match written.try_recv() {
-                    Ok(Ok(piece)) => *spilled = Spilled::Written(piece),
-                    // An error is met again when the log is closed.
-                    Ok(Err(_)) | Err(_) => return,
+                *spilled = match written.try_recv() {
+                    Ok(Ok(piece)) => Spilled::Written(piece),
+                    Ok(Err(error)) => Spilled::Failed(error),
+                    Err(oneshot::error::TryRecvError::Empty) => return,
+                    Err(gone @ oneshot::error::TryRecvError::Closed) => Spilled::Failed(io::Error::other(gone)),
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(message: &str) -> LogLine<'_> {
+        LogLine { at: Timestamp::from_millis(0), stream: LogStream::Stdout, level: LogLevel::Info, message }
+    }
+
+    fn segments() -> (tempfile::TempDir, Segments) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let segments = Segments::open(directory.path()).expect("segments");
+        (directory, segments)
+    }
+
+    #[tokio::test]
+    async fn empty_lines_come_to_an_end_too() {
+        let (_directory, segments) = segments();
+        let log = LogBuffer::new(1_000, segments);
+        (0..100_000).for_each(|_| log.write(line("")));
+        let AttemptLog::Inline(text) = log.close(Timestamp::from_millis(0)).await.expect("a log") else {
+            panic!("a short log stays in memory")
+        };
+        let text = String::from_utf8(text.to_vec()).expect("UTF-8");
+        assert_eq!(text.lines().count(), 1_000 / 32 + 1);
+        assert!(text.contains("lines were dropped"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_log_that_cannot_be_written_is_an_error_each_time_it_is_asked_for() {
+        let (directory, segments) = segments();
+        let log = LogBuffer::new(1 << 20, segments);
+        // No file can be created in a directory that is gone.
+        drop(directory);
+        let message = "x".repeat(1_000);
+        (0..200).for_each(|_| log.write(line(&message)));
+        while log.read_so_far().await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        log.close(Timestamp::from_millis(0)).await.expect_err("it is not complete");
     }
 }

@@ -69,9 +69,4 @@ impl LocalWorker {
     pub fn hand_back_all(&self) {
         self.shared.live.hand_back_all();
     }
-
-    /// Stops all attempts; their reports come from a life that is over.
-    pub fn abandon_all(&self) {
-        self.shared.live.hand_back_all();
-    }
 }

@@ -24,11 +24,12 @@ use crate::api::extract::{self, Query};
 use crate::api::health::with_type;
 use crate::api::problem::{Kind, Problem, ProblemBody};
 use crate::api::request_id::RequestId;
-use crate::coordinator::{ModuleRef, Submission, SubmitError, Submitted};
+use crate::coordinator::{Idempotency, ModuleRef, Submission, SubmitError, Submitted};
+use crate::model::TaskSpec;
 use crate::sandbox::Module;
 
 use super::object::IndexedTask;
-use super::submit::{IDEMPOTENCY_KEY, TaskRequest, WaitQuery, checked_key, idempotency, load, spec};
+use super::submit::{IDEMPOTENCY_KEY, TaskRequest, WaitQuery, accepted_before, checked_key, idempotency, load, spec};
 
 /// Bytes of answers that leave as one piece.
 const PIECE_BYTES: usize = 64 << 10;
@@ -65,13 +66,13 @@ pub async fn batch(
     }
     let bounds = &api.bounds;
     let permit = api.batches().clone().try_acquire_owned().map_err(|_| too_many_batches(bounds))?;
-    let body = extract::body(body, bounds.max_batch_bytes, "max_batch_bytes", bounds.body_timeout).await?;
+    let body = extract::body(body, bounds.max_batch_bytes, "server.max_batch_body_bytes", bounds.body_timeout).await?;
     let lines = count_lines(&body);
     if lines > bounds.max_batch_lines {
         return Err(Problem::new(
             Kind::TooManyLines,
             "the batch",
-            format!("it has {lines} lines, the limit of `max_batch_lines` is {}", bounds.max_batch_lines),
+            format!("it has {lines} lines, the limit is {}", bounds.max_batch_lines),
             "send it as several batches",
         ));
     }
@@ -90,7 +91,7 @@ fn too_many_batches(bounds: &Bounds) -> Problem {
         Kind::Busy,
         "the batch",
         format!(
-            "{} batches are being answered already, the limit of `max_batches_in_flight`",
+            "{} batches are being answered already, the limit of `server.max_batches_in_flight`",
             bounds.max_batches_in_flight
         ),
         "try again after the pause in Retry-After",
@@ -125,7 +126,7 @@ async fn parse(api: &Api, principal: &Principal, body: &[u8], count: usize) -> (
                 accepted.push((index as u32, submission));
                 answers.push(Answer::Waiting);
             }
-            Err(problem) => answers.push(Answer::Refused(problem)),
+            Err(answer) => answers.push(answer),
         }
         if index % LINES_AT_ONCE == LINES_AT_ONCE - 1 {
             tokio::task::yield_now().await;
@@ -144,28 +145,48 @@ struct LineParser<'a> {
 }
 
 impl LineParser<'_> {
-    async fn submission(&mut self, line: &[u8]) -> Result<Submission, Problem> {
+    /// The submission, or the line's answer where there is nothing to submit.
+    async fn submission(&mut self, line: &[u8]) -> Result<Submission, Answer> {
+        let (request, idempotency) = self.request(line).map_err(Answer::Refused)?;
+        match self.spec(request).await {
+            Ok(spec) => Ok(Submission { spec: Arc::new(spec), idempotency, by: self.principal.name().clone() }),
+            Err(problem) => Err(match accepted_before(self.api, idempotency).await {
+                Ok(Some(submitted)) => Answer::Submitted(Ok(submitted)),
+                Ok(None) | Err(_) => Answer::Refused(problem),
+            }),
+        }
+    }
+
+    fn request(&self, line: &[u8]) -> Result<(TaskRequest, Option<Idempotency>), Problem> {
         let bounds = &self.api.bounds;
         if line.len() > bounds.max_body_bytes {
             return Err(Problem::new(
                 Kind::BodyTooLarge,
                 "the line",
-                format!("it has {} bytes, the limit of `max_body_bytes` is {}", line.len(), bounds.max_body_bytes),
+                format!(
+                    "it has {} bytes, the limit of `server.max_task_body_bytes` is {}",
+                    line.len(),
+                    bounds.max_body_bytes
+                ),
                 "pass large data by reference, or raise the setting",
             ));
         }
         let mut request: TaskRequest = extract::json(line)?;
         let key = request.idempotency_key.take();
         let key = key.as_ref().map(|key| checked_key("/idempotency_key", key.as_bytes())).transpose()?;
+        let idempotency = key.map(|key| idempotency(self.principal, key, line.trim_ascii()));
+        Ok((request, idempotency))
+    }
+
+    async fn spec(&mut self, request: TaskRequest) -> Result<TaskSpec, Problem> {
         let module = self.module(request.module()).await?;
-        let mut spec = spec(request, &module, &bounds.tasks)?;
+        let mut spec = spec(request, &module, &self.api.bounds.tasks)?;
         if *spec.function == *self.last_function {
             spec.function = self.last_function.clone();
         } else {
             self.last_function = spec.function.clone();
         }
-        let idempotency = key.map(|key| idempotency(self.principal, key, line.trim_ascii()));
-        Ok(Submission { spec: Arc::new(spec), idempotency, by: self.principal.name().clone() })
+        Ok(spec)
     }
 
     async fn module(&mut self, reference: &ModuleRef) -> Result<Arc<Module>, Problem> {

@@ -19,7 +19,7 @@ use crate::api::bounds::{
 };
 use crate::api::extract::{self, Query, module_ref, text};
 use crate::api::problem::{Kind, Place, Problem, ProblemBody, load_refused};
-use crate::coordinator::{Idempotency, ModuleRef, Modules, Submission};
+use crate::coordinator::{Idempotency, ModuleRef, Modules, Submission, Submitted};
 use crate::model::task::Terms;
 use crate::model::{Grants, Json, Outcome, QueueName, RetryPolicy, Span, TaskSpec, Timestamp};
 use crate::sandbox::Module;
@@ -129,7 +129,7 @@ pub async fn submit(
     let wait = query.wait()?;
     let key = headers.get(IDEMPOTENCY_KEY).map(|key| checked_key("Idempotency-Key", key.as_bytes())).transpose()?;
     let bounds = &api.bounds;
-    let body = extract::body(body, bounds.max_body_bytes, "max_body_bytes", bounds.body_timeout).await?;
+    let body = extract::body(body, bounds.max_body_bytes, "server.max_task_body_bytes", bounds.body_timeout).await?;
     let request: TaskRequest = extract::json(&body)?;
     if request.idempotency_key.is_some() {
         return Err(Problem::invalid(
@@ -138,11 +138,18 @@ pub async fn submit(
             "send it as the header Idempotency-Key",
         ));
     }
-    let module = load(&api.modules, &request.module).await?;
-    let spec = spec(request, &module, &bounds.tasks)?;
     let idempotency = key.map(|key| idempotency(&principal, key, &body));
-    let submission = Submission { spec: Arc::new(spec), idempotency, by: principal.name().clone() };
-    let submitted = api.coordinator.submit(submission, wait).await?;
+    let spec = match load(&api.modules, &request.module).await {
+        Ok(module) => spec(request, &module, &bounds.tasks),
+        Err(problem) => Err(problem),
+    };
+    let submitted = match spec {
+        Ok(spec) => {
+            let submission = Submission { spec: Arc::new(spec), idempotency, by: principal.name().clone() };
+            api.coordinator.submit(submission, wait).await?
+        }
+        Err(problem) => accepted_before(&api, idempotency).await?.ok_or(problem)?,
+    };
     let mut response = super::read::task_response(&submitted.record);
     *response.status_mut() = StatusCode::CREATED;
     let headers = response.headers_mut();
@@ -152,6 +159,14 @@ pub async fn submit(
         headers.insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
     }
     Ok(response)
+}
+
+/// The task that a request was accepted as before, though it would be refused now:
+/// its tag may have moved since, or its module be gone.
+pub async fn accepted_before(api: &Api, idempotency: Option<Idempotency>) -> Result<Option<Submitted>, Problem> {
+    let Some(Idempotency { key, body }) = idempotency else { return Ok(None) };
+    let record = api.reads.run(move |reader| reader.accepted_with(&key, &body)).await?;
+    Ok(record.map(|record| Submitted { record: Arc::new(record), replayed: true }))
 }
 
 /// The module ready for input checks; from memory, mostly.

@@ -179,9 +179,9 @@ async fn what_exceeds_a_bound_is_refused_with_its_name() {
     let bounds = Bounds { max_body_bytes: 100, max_batch_bytes: 400, max_batch_lines: 3, ..Bounds::default() };
     let (api, _) = TestApi::bounded(bounds).noop().await;
     for (path, body, code, setting) in [
-        ("/api/v1/tasks", " ".repeat(101), "body_too_large", "max_body_bytes"),
-        ("/api/v1/tasks/batch", " ".repeat(401), "body_too_large", "max_batch_bytes"),
-        ("/api/v1/tasks/batch", "{}\n{}\n{}\n{}".to_owned(), "too_many_lines", "max_batch_lines"),
+        ("/api/v1/tasks", " ".repeat(101), "body_too_large", "server.max_task_body_bytes"),
+        ("/api/v1/tasks/batch", " ".repeat(401), "body_too_large", "server.max_batch_body_bytes"),
+        ("/api/v1/tasks/batch", "{}\n{}\n{}\n{}".to_owned(), "too_many_lines", "the limit is 3"),
     ] {
         let answer = api.post(path, body).await;
         assert_eq!((answer.problem().0, answer.problem().1.as_str()), (413, code), "{path}");

@@ -10,7 +10,7 @@ use crate::api::OPENAPI;
 use crate::api::tasks::object::TaskObject;
 use crate::model::task::{ArtifactRef, TaskResult, Terms};
 use crate::model::{
-    Digest, Json, Outcome, QueueName, RetryPolicy, TaskError, TaskId, TaskRecord, TaskSpec, TaskState, Timestamp, Usage,
+    Digest, Json, Outcome, RetryPolicy, TaskError, TaskId, TaskRecord, TaskSpec, TaskState, Timestamp, Usage,
 };
 
 fn record() -> TaskRecord {
@@ -18,14 +18,8 @@ fn record() -> TaskRecord {
     TaskRecord {
         id: TaskId::from_u64(0x0335_1234_5678_9abc),
         spec: Arc::new(TaskSpec {
-            module: Digest::of(b"module"),
-            function: "run".into(),
-            input: Json::null(),
-            queue: QueueName::default(),
-            priority_weight: 1,
-            not_before: None,
             labels: BTreeMap::from([("team".to_owned(), "a".to_owned())]),
-            terms: Arc::new(Terms::default()),
+            ..TaskSpec::new(Digest::of(b"module"), "run", Json::null())
         }),
         state: TaskState::Success,
         outcome: Some(Outcome::Success),

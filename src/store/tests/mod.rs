@@ -93,16 +93,7 @@ fn at(text: &str) -> Timestamp {
 }
 
 fn queued(id: TaskId, queued_at: Timestamp) -> TaskRecord {
-    let spec = TaskSpec {
-        module: Digest::of(b"module"),
-        function: "run".into(),
-        input: Json::null(),
-        queue: "default".parse().expect("a queue"),
-        priority_weight: 1,
-        not_before: None,
-        labels: Default::default(),
-        terms: Arc::default(),
-    };
+    let spec = TaskSpec::new(Digest::of(b"module"), "run", Json::null());
     TaskRecord {
         id,
         spec: Arc::new(spec),
