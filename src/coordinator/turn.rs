@@ -123,8 +123,9 @@ impl Turn {
 
     pub(super) fn run(mut self) {
         let mut letters = Vec::new();
+        // The first turn waits for nobody: what the store holds wants to run.
+        let mut patience = Some(Duration::ZERO);
         while !matches!(self.stop, Some(Stopping::Closed)) {
-            let patience = self.patience(Timestamp::now());
             self.shared.mailbox.take(&mut letters, patience);
             let now = Timestamp::now();
             for letter in letters.drain(..) {
@@ -137,6 +138,7 @@ impl Turn {
             self.write(now);
             self.postman.flush();
             self.publish_gauges();
+            patience = self.patience(Timestamp::now());
         }
         self.waiters.release_all(&mut self.postman);
         self.postman.flush();
