@@ -292,7 +292,8 @@ fn random_bytes() -> io::Result<[u8; 32]> {
 }
 
 /// Removes files that retention has left without a name, and first those that a
-/// former life left so. What cannot be removed now is met again at the next start.
+/// former life left so. A segment that cannot be removed now is met again at the
+/// next start; a result that cannot is left, and the log says so.
 async fn remove_unnamed(
     mut swept: mpsc::UnboundedReceiver<Swept>,
     artifacts: Artifacts,

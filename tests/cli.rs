@@ -122,6 +122,24 @@ async fn exit_codes_say_whose_fault_it_was() {
 }
 
 #[tokio::test]
+async fn the_server_is_found_from_below_its_directory() {
+    let house = House::new().await;
+    let data = house.0.data();
+    let below = data.parent().unwrap().join("a/b");
+    std::fs::create_dir_all(&below).unwrap();
+    let name = data.file_name().unwrap();
+    let list = || {
+        let mut command = tradewind();
+        command.current_dir(&below).arg("--data-dir").arg(name).args(["tasks", "list"]);
+        command
+    };
+    run(&mut list()).well();
+    // A directory in the way is taken as it is.
+    std::fs::create_dir(below.join(name)).unwrap();
+    assert_ne!(run(&mut list()).code, 0);
+}
+
+#[tokio::test]
 async fn tasks_are_seen_and_steered() {
     let house = House::new().await;
     std::fs::write(house.0.data().join("../guests.wasm"), guests::tasks()).unwrap();

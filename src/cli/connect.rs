@@ -1,7 +1,8 @@
 //! Finds the server to speak to, and the right to speak to it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use super::error::CliError;
 use crate::client::{Client, is_loopback};
@@ -43,21 +44,39 @@ impl LocalServer {
 ///
 /// The local token is sent to this machine only: an address given by hand must not collect it.
 pub(super) fn client(settings: &Settings) -> Result<Client, CliError> {
+    let data_dir = data_dir(settings);
     let base = match &settings.client.url {
         Some(url) => url.clone(),
-        None => local_base(settings),
+        None => local_base(settings, &data_dir),
     };
     let loopback = base.parse().is_ok_and(|url| is_loopback(&url));
     let token = match &settings.client.token {
         Some(token) => Some(token.clone()),
-        None if loopback => local_token(&settings.server.data_dir)?,
+        None if loopback => local_token(&data_dir)?,
         None => None,
     };
     Ok(Client::new(&base, token)?)
 }
 
-fn local_base(settings: &Settings) -> String {
-    let running = LocalServer::find(&settings.server.data_dir).and_then(|server| server.listen);
+/// The data directory of the local server: where the settings say, or, where they
+/// say it relative and it is not here, in a directory above, as with git.
+pub(super) fn data_dir(settings: &Settings) -> PathBuf {
+    let named = &settings.server.data_dir;
+    if named.is_absolute() || named.exists() {
+        return named.clone();
+    }
+    let here = std::env::current_dir().unwrap_or_default();
+    let above = here.ancestors().skip(1).map(|above| above.join(named)).find(|dir| is_ours(dir));
+    above.unwrap_or_else(|| named.clone())
+}
+
+/// Whether we made the directory: another user's may pretend to be a server's.
+fn is_ours(dir: &Path) -> bool {
+    dir.metadata().is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == rustix::process::geteuid().as_raw())
+}
+
+fn local_base(settings: &Settings, data_dir: &Path) -> String {
+    let running = LocalServer::find(data_dir).and_then(|server| server.listen);
     let mut address = running.unwrap_or(settings.server.listen);
     if address.ip().is_unspecified() {
         address.set_ip(match address.ip() {

@@ -199,6 +199,7 @@ impl Task {
     /// What it costs to keep the task in memory, about.
     pub(super) fn weight(&self) -> usize {
         let labels: usize = self.spec.labels.iter().map(|(key, value)| key.len() + value.len() + 100).sum();
-        600 + self.spec.input.as_str().len() + labels
+        let error = self.last.as_ref().and_then(|last| last.error.as_deref()).map_or(0, TaskError::bytes);
+        600 + self.spec.input.as_str().len() + labels + error
     }
 }

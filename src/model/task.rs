@@ -110,6 +110,13 @@ impl TaskError {
     pub fn message(message: impl Into<String>) -> Self {
         Self { message: message.into(), ..Self::default() }
     }
+
+    /// Its size in memory, about.
+    pub fn bytes(&self) -> usize {
+        let data = self.data.as_ref().map_or(0, |data| data.as_str().len());
+        let lines = self.backtrace.iter().chain(&self.denied_calls).map(String::len).sum::<usize>();
+        self.message.len() + data + lines
+    }
 }
 
 /// What an attempt used.

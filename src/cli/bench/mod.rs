@@ -102,10 +102,10 @@ impl BenchCommand {
         let module = self.push_guest(&client, &guest).await?;
         let not_before = self.hold.map(|hold| Timestamp::now() + hold.get());
         let payload = Payload::new(&module, self.function.as_deref(), self.input_bytes, not_before)?;
-        let server = LocalServer::find(&settings.server.data_dir).filter(|_| client.is_local());
+        let server = LocalServer::find(&connect::data_dir(settings)).filter(|_| client.is_local());
 
         let spinner = progress::spinner("calibrating");
-        let calibration = calibration::measure(server.map(|_| settings.server.data_dir.as_path()));
+        let calibration = calibration::measure(server.map(|_| connect::data_dir(settings)).as_deref());
         spinner.finish_and_clear();
 
         let warm_up = Payload::new(&module, self.function.as_deref(), self.input_bytes, None)?;
