@@ -71,11 +71,10 @@ impl From<SettingsError> for CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::Problem;
 
     #[test]
     fn exit_codes_say_whose_fault_it_was() {
-        let refused = ClientError::Refused(Box::new(Problem::default()));
+        let refused = ClientError::Refused(Box::default());
         let unreachable = ClientError::Unreachable { base: String::new(), reason: String::new(), remedy: "" };
         let unknown = SettingsError::Unknown { key: String::new(), place: String::new(), suggestion: None };
         for (error, code) in [

@@ -79,6 +79,9 @@ pub struct Idempotency {
     pub body: [u8; 32],
 }
 
+/// Answers to some lines of a batch, each with the line's place.
+pub type LineAnswers = Vec<(u32, Result<Submitted, SubmitError>)>;
+
 /// The answer to a submission, committed.
 #[derive(Debug, Clone)]
 pub struct Submitted {
@@ -252,7 +255,7 @@ impl Coordinator {
         &self,
         lines: Vec<(u32, Submission)>,
         wait: Option<Duration>,
-    ) -> Result<mpsc::UnboundedReceiver<Vec<(u32, Result<Submitted, SubmitError>)>>, SubmitError> {
+    ) -> Result<mpsc::UnboundedReceiver<LineAnswers>, SubmitError> {
         self.admit(lines.len())?;
         let (sender, answers) = mpsc::unbounded_channel();
         let replies = Arc::new(answers::BatchReplies::new(sender));

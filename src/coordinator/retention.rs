@@ -72,11 +72,11 @@ impl Sweeper {
         self.after = swept.next.unwrap_or(TaskId::from_u64(0));
         let goes_on = swept.next.is_some() || swept.more_keys;
         self.next = now + if goes_on { STEP_PAUSE } else { self.settings.interval };
-        if let Some(unnamed) = &self.settings.unnamed {
-            if !swept.artifacts.is_empty() || !swept.segments.is_empty() {
-                // The remover lives as long as the server.
-                let _ = unnamed.send(swept);
-            }
+        if let Some(unnamed) = &self.settings.unnamed
+            && (!swept.artifacts.is_empty() || !swept.segments.is_empty())
+        {
+            // The remover lives as long as the server.
+            let _ = unnamed.send(swept);
         }
     }
 

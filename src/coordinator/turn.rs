@@ -328,10 +328,10 @@ impl Turn {
                 if *next_probe <= now {
                     self.send(Job::Probe);
                 }
-            } else if self.may_sweep() {
-                if let Some(job) = self.sweeper.due(now) {
-                    self.send(job);
-                }
+            } else if self.may_sweep()
+                && let Some(job) = self.sweeper.due(now)
+            {
+                self.send(job);
             }
         }
         match self.stop {
@@ -384,11 +384,11 @@ impl Turn {
             let acks = std::mem::take(&mut self.acks);
             self.in_flight = Some(InFlight { batch: sealed.batch, acks, starts: sealed.starts });
             self.send(Job::Commit(Box::new(Batch { changes: sealed.changes, modules })));
-        } else if let Some(Stopping::HandingBack { until }) = self.stop {
-            if until <= now || self.engine.gauges().1 == 0 {
-                self.stop = Some(Stopping::Closing);
-                self.send(Job::Close);
-            }
+        } else if let Some(Stopping::HandingBack { until }) = self.stop
+            && (until <= now || self.engine.gauges().1 == 0)
+        {
+            self.stop = Some(Stopping::Closing);
+            self.send(Job::Close);
         }
     }
 

@@ -29,6 +29,7 @@ mod submit;
 mod task;
 mod timers;
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
@@ -209,10 +210,12 @@ impl Engine {
 
     /// Looks a resident task up, or takes in what the store says of one that is not.
     fn adopt(&mut self, id: TaskId, stored: Option<Box<TaskRecord>>) -> Option<&mut Task> {
-        if !self.tasks.contains_key(&id) {
-            let record = stored.filter(|record| record.id == id)?;
-            self.tasks.insert(id, Task::from_record(*record));
+        match self.tasks.entry(id) {
+            Entry::Occupied(resident) => Some(resident.into_mut()),
+            Entry::Vacant(place) => {
+                let record = stored.filter(|record| record.id == id)?;
+                Some(place.insert(Task::from_record(*record)))
+            }
         }
-        self.tasks.get_mut(&id)
     }
 }

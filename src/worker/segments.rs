@@ -74,10 +74,10 @@ impl Segments {
     /// Removes segments nothing names, but for the one that is written to.
     pub fn remove(&self, segments: &[u64]) {
         for &segment in segments.iter().filter(|&&segment| segment != self.current.load(Ordering::Acquire)) {
-            if let Err(error) = std::fs::remove_file(path(&self.directory, segment)) {
-                if error.kind() != io::ErrorKind::NotFound {
-                    tracing::warn!(%error, segment, "a log segment could not be removed");
-                }
+            if let Err(error) = std::fs::remove_file(path(&self.directory, segment))
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                tracing::warn!(%error, segment, "a log segment could not be removed");
             }
         }
     }

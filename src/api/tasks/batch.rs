@@ -24,7 +24,7 @@ use crate::api::extract::{self, Query};
 use crate::api::health::with_type;
 use crate::api::problem::{Kind, Problem, ProblemBody};
 use crate::api::request_id::RequestId;
-use crate::coordinator::{Idempotency, ModuleRef, Submission, SubmitError, Submitted};
+use crate::coordinator::{Idempotency, LineAnswers, ModuleRef, Submission, SubmitError, Submitted};
 use crate::model::TaskSpec;
 use crate::sandbox::Module;
 
@@ -205,7 +205,7 @@ struct Answering {
     answers: Vec<Answer>,
     /// The first line that is not written yet.
     next: usize,
-    received: mpsc::UnboundedReceiver<Vec<(u32, Result<Submitted, SubmitError>)>>,
+    received: mpsc::UnboundedReceiver<LineAnswers>,
     request_id: RequestId,
     _permit: OwnedSemaphorePermit,
 }
@@ -230,7 +230,7 @@ impl Answering {
         None
     }
 
-    fn keep(&mut self, arrived: Vec<(u32, Result<Submitted, SubmitError>)>) {
+    fn keep(&mut self, arrived: LineAnswers) {
         for (index, answer) in arrived {
             self.answers[index as usize] = Answer::Submitted(answer);
         }

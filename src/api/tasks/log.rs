@@ -80,10 +80,11 @@ async fn lines(api: &Api, id: TaskId, wanted: Option<u32>) -> Result<Bytes, Prob
     let unreadable = |error: std::io::Error| unreadable(format!("the log of task {id}"), &error);
     let record = find(api, id).await?;
     // The store says that it runs, so that its acceptance and fence are committed.
-    if record.state == TaskState::Running && wanted.is_none_or(|wanted| wanted == record.try_number) {
-        if let Some(so_far) = api.live.log(id, record.fence).await {
-            return so_far.map(Bytes::from).map_err(unreadable);
-        }
+    if record.state == TaskState::Running
+        && wanted.is_none_or(|wanted| wanted == record.try_number)
+        && let Some(so_far) = api.live.log(id, record.fence).await
+    {
+        return so_far.map(Bytes::from).map_err(unreadable);
     }
     match (api.reads.run(move |r| r.log(id, wanted)).await?, wanted) {
         (Some(AttemptLog::Inline(lines)), _) => Ok(Bytes::from_owner(lines)),

@@ -148,7 +148,7 @@ impl From<AttemptRecord> for Attempt {
         (status = 200, description = "All attempts.", body = List<Attempt>),
         (status = 404, description = "There is no such task.", body = ProblemBody<'_>, content_type = "application/problem+json")))]
 pub async fn attempts(api: State<Api>, Id(id): Id) -> Result<axum::Json<List<Attempt>>, Problem> {
-    let attempts = api.reads.run(move |r| Ok(r.task(id)?.map(|_| r.attempts(id)).transpose()?)).await?;
+    let attempts = api.reads.run(move |r| r.task(id)?.map(|_| r.attempts(id)).transpose()).await?;
     let attempts = attempts.ok_or_else(|| task_not_found(&id.to_string()))?;
     Ok(axum::Json(List::whole(attempts.into_iter().map(Attempt::from).collect())))
 }
@@ -159,7 +159,7 @@ pub async fn attempts(api: State<Api>, Id(id): Id) -> Result<axum::Json<List<Att
         (status = 200, description = "All events.", body = List<Event>),
         (status = 404, description = "There is no such task.", body = ProblemBody<'_>, content_type = "application/problem+json")))]
 pub async fn events(api: State<Api>, Id(id): Id) -> Result<axum::Json<List<Event>>, Problem> {
-    let events = api.reads.run(move |r| Ok(r.task(id)?.map(|_| r.task_events(id)).transpose()?)).await?;
+    let events = api.reads.run(move |r| r.task(id)?.map(|_| r.task_events(id)).transpose()).await?;
     let events = events.ok_or_else(|| task_not_found(&id.to_string()))?;
     Ok(axum::Json(List::whole(events.into_iter().map(Event::from).collect())))
 }

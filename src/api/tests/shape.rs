@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -129,35 +129,4 @@ fn openapi_describes_every_response() {
         }
     }
     insta::assert_snapshot!("openapi", &*OPENAPI);
-}
-
-/// `cargo test --release --lib api -- --ignored --nocapture speed`
-#[test]
-#[ignore = "a measurement, not a test"]
-fn speed_of_task_objects() {
-    let record = record();
-    let mut text = Vec::with_capacity(2 << 20);
-    for _ in 0..3 {
-        text.clear();
-        let start = Instant::now();
-        let count = 1_000;
-        for _ in 0..count {
-            serde_json::to_writer(&mut text, &TaskObject(&record)).expect("JSON");
-        }
-        let each = start.elapsed() / count;
-        println!("{each:?} a task object of {} bytes", text.len() / count as usize);
-    }
-    let at = record.queued_at;
-    let start = Instant::now();
-    for _ in 0..10_000 {
-        std::hint::black_box(serde_json::to_writer(std::io::sink(), &at).expect("JSON"));
-    }
-    println!("{:?} a timestamp", start.elapsed() / 10_000);
-    let body = br#"{"module":"noop:1","input":{"input":""},"labels":{"team":"a"}}"#;
-    let start = Instant::now();
-    for _ in 0..10_000 {
-        let request: crate::api::tasks::submit::TaskRequest = crate::api::extract::json(body).expect("a request");
-        std::hint::black_box(request);
-    }
-    println!("{:?} a request parsed", start.elapsed() / 10_000);
 }
