@@ -144,6 +144,13 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
 /// Parameters behind the `?`. Unknown ones are refused.
 pub struct Query<T>(pub T);
 
+/// For an address without parameters: whatever is given is refused.
+pub type NoQuery = Query<NoParameters>;
+
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoParameters {}
+
 impl<S: Sync, T: DeserializeOwned + Default> FromRequestParts<S> for Query<T> {
     type Rejection = Problem;
 

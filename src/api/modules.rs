@@ -17,7 +17,7 @@ use crate::store::modules::{ModuleRow, TagRow};
 use super::Api;
 use super::auth::Principal;
 use super::bounds::PAGE;
-use super::extract::{Query, text};
+use super::extract::{NoQuery, Query, text};
 use super::health::with_type;
 use super::page::{self, List, read_cursor};
 use super::problem::{Problem, ProblemBody, delete_refused, load_refused, module_not_found};
@@ -180,7 +180,11 @@ fn latest() -> Tag {
         (status = 200, description = "The module.", body = Module),
         (status = 404, description = "There is no such module.", body = ProblemBody<'_>, content_type = "application/problem+json"),
         (status = 422, description = "The address names no module.", body = ProblemBody<'_>, content_type = "application/problem+json")))]
-pub async fn show(api: State<Api>, Named(reference): Named<ModuleRef>) -> Result<axum::Json<Module>, Problem> {
+pub async fn show(
+    api: State<Api>,
+    Named(reference): Named<ModuleRef>,
+    _: NoQuery,
+) -> Result<axum::Json<Module>, Problem> {
     let digest = api.modules.resolve(&reference).await.map_err(|error| load_refused(&reference, error))?;
     let info = api.modules.info(digest).await.map_err(|error| load_refused(&reference, error))?;
     let name = match reference {
@@ -205,6 +209,7 @@ pub async fn delete(
     api: State<Api>,
     principal: Principal,
     Named(reference): Named<ModuleRef>,
+    _: NoQuery,
 ) -> Result<StatusCode, Problem> {
     let deleted = api.modules.delete(&reference, principal.name().clone()).await;
     deleted.map(|()| StatusCode::NO_CONTENT).map_err(|error| delete_refused(&reference, error))
@@ -255,7 +260,7 @@ pub async fn tags(api: State<Api>, Named(name): Named<ModuleName>) -> Result<axu
     responses(
         (status = 200, description = "The bytes.", body = [u8], content_type = "application/wasm"),
         (status = 404, description = "There is no such module.", body = ProblemBody<'_>, content_type = "application/problem+json")))]
-pub async fn content(api: State<Api>, Named(reference): Named<ModuleRef>) -> Result<Response, Problem> {
+pub async fn content(api: State<Api>, Named(reference): Named<ModuleRef>, _: NoQuery) -> Result<Response, Problem> {
     let digest = api.modules.resolve(&reference).await.map_err(|error| load_refused(&reference, error))?;
     let bytes = api.modules.content(digest).await.map_err(|error| load_refused(&reference, error))?;
     Ok(with_type("application/wasm", bytes))

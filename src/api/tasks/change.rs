@@ -5,6 +5,7 @@ use axum::response::Response;
 
 use crate::api::Api;
 use crate::api::auth::Principal;
+use crate::api::extract::NoQuery;
 use crate::api::problem::{Problem, ProblemBody, change_refused};
 
 use super::Id;
@@ -18,7 +19,7 @@ use super::read::task_response;
         (status = 404, description = "There is no such task.", body = ProblemBody<'_>, content_type = "application/problem+json"),
         (status = 409, description = "The task has ended already.", body = ProblemBody<'_>, content_type = "application/problem+json"),
         (status = 503, description = "The change cannot be stored now.", body = ProblemBody<'_>, content_type = "application/problem+json")))]
-pub async fn cancel(api: State<Api>, principal: Principal, Id(id): Id) -> Result<Response, Problem> {
+pub async fn cancel(api: State<Api>, principal: Principal, Id(id): Id, _: NoQuery) -> Result<Response, Problem> {
     let changed = api.coordinator.cancel(id, principal.name().clone()).await;
     changed.map(|record| task_response(&record)).map_err(|error| change_refused(id, error))
 }
@@ -30,7 +31,7 @@ pub async fn cancel(api: State<Api>, principal: Principal, Id(id): Id) -> Result
         (status = 404, description = "There is no such task.", body = ProblemBody<'_>, content_type = "application/problem+json"),
         (status = 409, description = "The task has not ended.", body = ProblemBody<'_>, content_type = "application/problem+json"),
         (status = 503, description = "The change cannot be stored now.", body = ProblemBody<'_>, content_type = "application/problem+json")))]
-pub async fn rerun(api: State<Api>, principal: Principal, Id(id): Id) -> Result<Response, Problem> {
+pub async fn rerun(api: State<Api>, principal: Principal, Id(id): Id, _: NoQuery) -> Result<Response, Problem> {
     let changed = api.coordinator.rerun(id, principal.name().clone()).await;
     changed.map(|record| task_response(&record)).map_err(|error| change_refused(id, error))
 }

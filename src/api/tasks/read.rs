@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::Api;
 use crate::api::events::Event;
-use crate::api::extract::{Query, text};
+use crate::api::extract::{NoQuery, Query, text};
 use crate::api::health::with_type;
 use crate::api::page::{self, List, read_cursor};
 use crate::api::problem::{Kind, Problem, ProblemBody, load_refused, not_ended, task_not_found, unreadable};
@@ -84,7 +84,7 @@ pub async fn list(api: State<Api>, Query(query): Query<TaskListQuery>) -> Result
     responses(
         (status = 200, description = "The task as it is stored.", body = Task),
         (status = 404, description = "There is no such task.", body = ProblemBody<'_>, content_type = "application/problem+json")))]
-pub async fn show(api: State<Api>, Id(id): Id) -> Result<Response, Problem> {
+pub async fn show(api: State<Api>, Id(id): Id, _: NoQuery) -> Result<Response, Problem> {
     find(&api, id).await.map(|record| task_response(&record))
 }
 
@@ -94,7 +94,7 @@ pub async fn show(api: State<Api>, Id(id): Id) -> Result<Response, Problem> {
         (status = 200, description = "The result, whatever its size.", body = serde_json::Value),
         (status = 404, description = "There is no such task, or it ended without a result.", body = ProblemBody<'_>, content_type = "application/problem+json"),
         (status = 409, description = "The task has not ended.", body = ProblemBody<'_>, content_type = "application/problem+json")))]
-pub async fn result(api: State<Api>, Id(id): Id) -> Result<Response, Problem> {
+pub async fn result(api: State<Api>, Id(id): Id, _: NoQuery) -> Result<Response, Problem> {
     let record = find(&api, id).await?;
     if !record.state.is_final() {
         return Err(not_ended(id, record.state, "ask again later, or submit with `?wait=`"));
