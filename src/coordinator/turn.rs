@@ -1,5 +1,7 @@
 //! The coordinator's thread: takes the mailbox, applies it, commits, releases.
 
+mod outage;
+
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -187,15 +189,15 @@ impl Turn {
             }
             Message::Rerun { id, by, reply } => self.change(id, reply, now, |stored| Command::Rerun { id, stored, by }),
             Message::ChangeModules { changes, reply } => {
-                if let Health::Failing { reason, .. } = &self.health {
-                    return drop(reply.send(Err(CommitFailed(reason.clone()))));
+                if let Some(reason) = self.failing() {
+                    return drop(reply.send(Err(CommitFailed(reason.to_owned()))));
                 }
                 self.module_changes.extend(changes);
                 self.acks.push(Ack::Modules { reply });
             }
             Message::BlockModule { digest, reply } => {
-                if let Health::Failing { reason, .. } = &self.health {
-                    return drop(reply.send(Err(CommitFailed(reason.clone()))));
+                if let Some(reason) = self.failing() {
+                    return drop(reply.send(Err(CommitFailed(reason.to_owned()))));
                 }
                 self.blocked_modules.insert(digest);
                 self.acks.push(Ack::Modules { reply });
@@ -249,8 +251,8 @@ impl Turn {
     }
 
     fn may_accept(&self, spec: &crate::model::TaskSpec) -> Result<(), SubmitError> {
-        if let Health::Failing { reason, .. } = &self.health {
-            return Err(SubmitError::Unavailable { reason: reason.clone() });
+        if let Some(reason) = self.failing() {
+            return Err(SubmitError::Unavailable { reason: reason.to_owned() });
         }
         if self.stop.is_some() {
             return Err(super::stopping());
@@ -284,8 +286,8 @@ impl Turn {
         now: Timestamp,
         command: impl FnOnce(Option<Box<crate::model::TaskRecord>>) -> Command,
     ) {
-        if let Health::Failing { reason, .. } = &self.health {
-            return drop(reply.send(Err(ChangeError::Unavailable { reason: reason.clone() })));
+        if let Some(reason) = self.failing() {
+            return drop(reply.send(Err(ChangeError::Unavailable { reason: reason.to_owned() })));
         }
         // A task that is not resident is exactly what the store says of it.
         let stored = if self.engine.is_resident(id) { Ok(None) } else { self.history.task(id) };
@@ -475,52 +477,6 @@ impl Turn {
                 _ if event.attempt.is_some() => self.shared.metrics.attempt_ended(event.outcome),
                 _ => {}
             }
-        }
-    }
-
-    // When the store fails, and when it works again
-
-    /// Nothing of the batch was stored, and what was applied since stands on it.
-    /// Callers are told so; the engine is loaded again when the store takes a write.
-    fn fail(&mut self, error: CommitError, now: Timestamp) {
-        tracing::error!(%error, "a commit failed: nothing starts and nothing is accepted until the store works again");
-        let reason = error.to_string();
-        if self.stop.is_none() {
-            self.shared.readiness.send_replace(Readiness::Degraded { reason: reason.clone() });
-        }
-        // Their reports come from a life that is over.
-        self.worker.hand_back_all();
-        let in_flight = self.in_flight.take();
-        for ack in in_flight.into_iter().flat_map(|batch| batch.acks).chain(std::mem::take(&mut self.acks)) {
-            ack.fail(&reason, &mut self.postman);
-        }
-        self.waiters.fail_cancels(&reason);
-        self.module_changes.clear();
-        // An engine without hosts, so that nothing can start.
-        self.engine = Engine::new(self.settings.engine.clone(), 0);
-        self.host = HostId::GONE;
-        self.health = Health::Failing { reason, next_probe: now + PROBE_INTERVAL };
-    }
-
-    fn recover(&mut self, now: Timestamp) {
-        let overview = match self.history.overview() {
-            Ok(overview) => overview,
-            Err(error) => return self.fail(error, now),
-        };
-        tracing::info!("the store works again");
-        // What ran was given up by us, not lost: it costs nothing.
-        let running: Vec<(TaskId, u32)> = overview.running.iter().map(|task| (task.id, task.fence)).collect();
-        self.engine = Engine::load(self.settings.engine.clone(), overview);
-        for (task, fence) in running {
-            let ending = Ending::HandedBack { reason: "the store had failed".into(), pause: Duration::ZERO };
-            self.engine.apply(Command::Report { host: HostId::GONE, task, fence, ending, seed: 0 }, now);
-        }
-        self.engine.apply(Command::HostLost { host: HostId::GONE }, now);
-        self.health = Health::Well;
-        // A server that stops starts nothing any more.
-        if self.stop.is_none() {
-            self.join_host(now);
-            self.shared.readiness.send_replace(Readiness::Ready);
         }
     }
 
