@@ -19,7 +19,7 @@ use super::stop::StopSignal;
 use super::values::{InputProblem, LiftError, Returned, Signature};
 use super::wasi::MAX_HANDLES;
 use super::{Inner, SandboxError};
-use crate::model::{Json, Timestamp};
+use crate::model::Json;
 
 /// What one guest may use. Its memory is bounded by its [`Host`].
 pub(super) struct Bounds {
@@ -66,7 +66,6 @@ pub(super) enum Stopped {
 
 pub(super) struct Attempt {
     pub(super) end: End,
-    pub(super) started_at: Timestamp,
     pub(super) cpu: Duration,
     pub(super) peak_memory_bytes: u64,
     /// Whether it was ever refused memory.
@@ -85,7 +84,6 @@ pub(super) async fn attempt(
     bounds: &Bounds,
     stop: &StopSignal,
 ) -> Result<Attempt, SandboxError> {
-    let started_at = Timestamp::now();
     let mut watch = Watch::start(bounds, stop);
     let mut store = Store::try_new(&sandbox.engine, host).map_err(SandboxError::engine("make a store"))?;
     store.limiter(|host| &mut host.memory);
@@ -118,7 +116,7 @@ pub(super) async fn attempt(
         }
         Polled::Stopped(why) => End::Stopped(why),
     };
-    Ok(Attempt { end, started_at, cpu: watch.cpu_spent(), peak_memory_bytes, memory_denied })
+    Ok(Attempt { end, cpu: watch.cpu_spent(), peak_memory_bytes, memory_denied })
 }
 
 enum Failure {

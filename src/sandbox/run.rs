@@ -66,7 +66,6 @@ pub struct Ending {
     pub error: Option<TaskError>,
     pub advice: RetryAdvice,
     pub usage: Usage,
-    pub guest_started_at: Timestamp,
 }
 
 /// Longest message of a task that is kept; longer ones are cut.
@@ -88,7 +87,7 @@ impl Sandbox {
         let (sandbox, module) = (self.clone(), module.clone());
         async move {
             let Some(_room) = sandbox.room_unless_stopped(&job.stop).await else {
-                return Ok(Ending::of(Verdict::cancelled(), Timestamp::now()));
+                return Ok(Ending::of(Verdict::cancelled()));
             };
             let call = match module.function(&job.function) {
                 Some(Function::Typed { export, signature }) => Call::Function { export, signature, input: &job.input },
@@ -160,9 +159,9 @@ impl Verdict {
 }
 
 impl Ending {
-    fn of(verdict: Verdict, guest_started_at: Timestamp) -> Self {
+    fn of(verdict: Verdict) -> Self {
         let Verdict { outcome, result, error, advice } = verdict;
-        Self { outcome, result, error, advice, usage: Usage::default(), guest_started_at }
+        Self { outcome, result, error, advice, usage: Usage::default() }
     }
 }
 
@@ -185,7 +184,7 @@ fn ending(attempt: Attempt, limits: &Limits, input: &Json, log: &dyn LogSink) ->
         host_bytes: input.as_str().len() as u64 + output_bytes + log_bytes,
         log_bytes,
     };
-    Ending { usage, ..Ending::of(verdict, attempt.started_at) }
+    Ending { usage, ..Ending::of(verdict) }
 }
 
 fn judge_answer(answer: Answer, limits: &Limits) -> Verdict {
