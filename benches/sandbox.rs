@@ -105,6 +105,8 @@ impl House {
         let job = move || Job {
             function: function.clone(),
             input: input.clone(),
+            args: Arc::default(),
+            grants: Arc::default(),
             limits: Limits::default(),
             context: TaskContext {
                 task_id: TaskId::from_u64(1),

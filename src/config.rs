@@ -15,7 +15,8 @@ use figment::value::{Dict, Map, Tag, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::model::{ByteSize, Limits, Span};
+use crate::model::grants::HostPattern;
+use crate::model::{ByteSize, Ceiling, Limits, Span};
 
 /// The file that is read when none is named and it exists.
 pub const DEFAULT_FILE: &str = "tradewind.toml";
@@ -110,8 +111,23 @@ settings! {
         max_output_bytes: ByteSize = ByteSize::mib(256),
         /// The most that one attempt may be granted for its log.
         max_log_bytes: ByteSize = ByteSize::mib(256),
+        /// The most that one attempt may be granted to send by HTTP.
+        max_sent_bytes: ByteSize = ByteSize::mib(16 << 10),
+        /// The most that one attempt may be granted to receive by HTTP.
+        max_received_bytes: ByteSize = ByteSize::mib(64 << 10),
+        /// The most calls of the host that one attempt may be granted.
+        max_host_calls: u64 = 10_000_000_000,
         /// The longest `execution_timeout` and `cpu_time` a task may ask for.
         max_execution_timeout: Span = Span::from_secs(24 * 3600),
+    }
+    /// What anyone may grant to a task.
+    grants: GrantSettings {
+        /// Hosts that may be granted: names, `*.example.org`, or `*` for all; as a list, or separated by commas.
+        http_hosts: HostPatterns = HostPatterns(vec![HostPattern::Any]),
+        /// Whether private, loopback and link-local addresses may be granted.
+        private_addresses: bool = true,
+        /// The most that one attempt may be granted for its scratch files.
+        max_scratch_bytes: ByteSize = ByteSize::mib(1024),
     }
     /// The limits of a task that names none.
     limits: LimitSettings {
@@ -125,6 +141,12 @@ settings! {
         output_bytes: ByteSize = ByteSize::new(Limits::default().output_bytes),
         /// Log of one attempt.
         log_bytes: ByteSize = ByteSize::new(Limits::default().log_bytes),
+        /// HTTP requests of one attempt, heads and bodies.
+        sent_bytes: ByteSize = ByteSize::new(Limits::default().sent_bytes),
+        /// HTTP responses of one attempt, heads and bodies.
+        received_bytes: ByteSize = ByteSize::new(Limits::default().received_bytes),
+        /// Calls of the host by one attempt.
+        host_calls: u64 = Limits::default().host_calls,
     }
     /// The scheduler and its mailbox.
     engine: EngineSettings {
@@ -174,7 +196,45 @@ impl LimitSettings {
             cpu_time: self.cpu_time,
             output_bytes: self.output_bytes.get(),
             log_bytes: self.log_bytes.get(),
+            sent_bytes: self.sent_bytes.get(),
+            received_bytes: self.received_bytes.get(),
+            host_calls: self.host_calls,
         }
+    }
+}
+
+impl GrantSettings {
+    /// What anyone may grant.
+    pub fn ceiling(&self) -> Ceiling {
+        Ceiling {
+            http_hosts: self.http_hosts.0.clone(),
+            private_addresses: self.private_addresses,
+            scratch_bytes: self.max_scratch_bytes.get(),
+        }
+    }
+}
+
+/// A list in the file; in the environment and on the command line one text with commas.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct HostPatterns(pub Vec<HostPattern>);
+
+impl<'de> Deserialize<'de> for HostPatterns {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            List(Vec<String>),
+            Text(String),
+        }
+        let written = match Written::deserialize(deserializer)? {
+            Written::List(list) => list,
+            Written::Text(text) => {
+                text.split(',').map(|part| part.trim().to_owned()).filter(|p| !p.is_empty()).collect()
+            }
+        };
+        let patterns: Result<_, _> = written.iter().map(|text| text.parse()).collect();
+        patterns.map(Self).map_err(serde::de::Error::custom)
     }
 }
 

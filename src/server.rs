@@ -214,6 +214,10 @@ fn bounds(settings: &Settings) -> Bounds {
             max_execution_timeout: settings.sandbox.max_execution_timeout,
             max_output_bytes: settings.sandbox.max_output_bytes.get(),
             max_log_bytes: settings.sandbox.max_log_bytes.get(),
+            max_sent_bytes: settings.sandbox.max_sent_bytes.get(),
+            max_received_bytes: settings.sandbox.max_received_bytes.get(),
+            max_host_calls: settings.sandbox.max_host_calls,
+            ceiling: settings.grants.ceiling(),
             ..TaskBounds::default()
         },
         ..Bounds::default()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{Limits, Span};
+use crate::model::{Ceiling, Limits, Span};
 
 /// What a caller may send at most. `config.rs` has the settings that fill it.
 #[derive(Debug, Clone)]
@@ -42,6 +42,14 @@ pub struct TaskBounds {
     pub max_output_bytes: u64,
     /// Default 256 MiB.
     pub max_log_bytes: u64,
+    /// Default 16 GiB.
+    pub max_sent_bytes: u64,
+    /// Default 64 GiB.
+    pub max_received_bytes: u64,
+    /// Default 10 000 000 000.
+    pub max_host_calls: u64,
+    /// What anyone may grant.
+    pub ceiling: Ceiling,
     pub max_retries: u32,
 }
 
@@ -70,6 +78,10 @@ impl Default for TaskBounds {
             max_execution_timeout: Span::from_secs(24 * 3600),
             max_output_bytes: 256 << 20,
             max_log_bytes: 256 << 20,
+            max_sent_bytes: 16 << 30,
+            max_received_bytes: 64 << 30,
+            max_host_calls: 10_000_000_000,
+            ceiling: Ceiling::default(),
             max_retries: 1_000,
         }
     }
@@ -83,4 +95,6 @@ pub const MAX_LABELS: usize = 64;
 pub const MAX_LABEL_KEY_BYTES: usize = 128;
 pub const MAX_LABEL_VALUE_BYTES: usize = 256;
 pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 255;
+pub const MAX_ARGS: usize = 1_000;
+pub const MAX_ARGS_BYTES: usize = 128 << 10;
 pub const MAX_FUNCTION_BYTES: usize = 512;

@@ -81,6 +81,8 @@ kinds! {
     InvalidInput = 422 "invalid_input" Caller false "The input does not fit the function",
     FunctionNotFound = 422 "function_not_found" Caller false "The module has no such function",
     GrantNotOffered = 422 "grant_not_offered" Caller false "The capability is not offered",
+    GrantRefused = 422 "grant_refused" Caller false "The grant is not well-formed, or beyond what this server grants",
+    MissingGrant = 422 "missing_grant" Caller false "The module needs what the task does not grant",
     IdempotencyMismatch = 422 "idempotency_mismatch" Caller false "The idempotency key belongs to another request",
     ModuleRefused = 422 "module_refused" Caller false "The module cannot be used",
     Busy = 429 "busy" Platform true "Too much at once",

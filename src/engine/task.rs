@@ -200,6 +200,7 @@ impl Task {
     pub(super) fn weight(&self) -> usize {
         let labels: usize = self.spec.labels.iter().map(|(key, value)| key.len() + value.len() + 100).sum();
         let error = self.last.as_ref().and_then(|last| last.error.as_deref()).map_or(0, TaskError::bytes);
-        600 + self.spec.input.as_str().len() + labels + error
+        let args: usize = self.spec.args.iter().map(|arg| arg.len() + 24).sum();
+        600 + self.spec.input.as_str().len() + args + labels + error
     }
 }

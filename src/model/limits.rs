@@ -20,6 +20,13 @@ pub struct Limits {
     pub output_bytes: u64,
     /// Size of the log; what exceeds it is dropped, and the log says so. Default 10 MiB.
     pub log_bytes: u64,
+    /// Bytes of HTTP requests, heads and bodies, all together. Default 256 MiB.
+    pub sent_bytes: u64,
+    /// Bytes of HTTP responses, heads and bodies, all together. Default 1 GiB.
+    pub received_bytes: u64,
+    /// Calls of the host's functions: a guest that does nothing else is ended long
+    /// before its hour is over. Default 100 000 000.
+    pub host_calls: u64,
 }
 
 impl Default for Limits {
@@ -30,6 +37,9 @@ impl Default for Limits {
             cpu_time: Span::from_secs(3600),
             output_bytes: 16 << 20,
             log_bytes: 10 << 20,
+            sent_bytes: 256 << 20,
+            received_bytes: 1 << 30,
+            host_calls: 100_000_000,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The nouns of Tradewind and their rules, without I/O, clock or wasmtime.
 
+pub mod ceiling;
 pub mod digest;
 pub mod grants;
 pub mod ids;
@@ -13,6 +14,7 @@ pub mod states;
 pub mod task;
 pub mod time;
 
+pub use ceiling::Ceiling;
 pub use digest::Digest;
 pub use grants::Grants;
 pub use ids::TaskId;

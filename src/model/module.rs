@@ -12,6 +12,8 @@ pub enum ModuleKind {
     Functions,
     /// The SDK world, `tradewind:task`.
     Sdk,
+    /// A program with `wasi:cli/run`; a core module for wasip1 becomes one.
+    Command,
 }
 
 /// A module: immutable, named by its digest.

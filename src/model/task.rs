@@ -13,6 +13,8 @@ pub struct TaskSpec {
     pub module: Digest,
     pub function: Arc<str>,
     pub input: Json,
+    /// Of a command-line program, without its name.
+    pub args: Arc<[String]>,
     pub queue: QueueName,
     pub priority_weight: i32,
     pub not_before: Option<Timestamp>,
@@ -27,6 +29,7 @@ impl TaskSpec {
             module,
             function: function.into(),
             input,
+            args: Arc::default(),
             queue: QueueName::default(),
             priority_weight: 1,
             not_before: None,
@@ -39,12 +42,16 @@ impl TaskSpec {
 /// What one attempt may do and use, and when there is another. Most tasks share the defaults.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Terms {
-    #[serde(default, skip_serializing_if = "Grants::is_empty")]
-    pub grants: Grants,
+    #[serde(default, skip_serializing_if = "are_none")]
+    pub grants: Arc<Grants>,
     #[serde(default)]
     pub limits: Limits,
     #[serde(default)]
     pub retry: RetryPolicy,
+}
+
+fn are_none(grants: &Arc<Grants>) -> bool {
+    grants.is_empty()
 }
 
 /// A task instance as it is stored and shown.
@@ -126,9 +133,12 @@ pub struct Usage {
     pub cpu_us: u64,
     /// Greatest sum over all memories and tables of the guest.
     pub peak_memory_bytes: u64,
-    /// Bytes the host handed to the guest and took from it: input, output and log.
+    /// Bytes the host handed to the guest and took from it: input, output, log, HTTP and scratch files.
     pub host_bytes: u64,
     pub log_bytes: u64,
+    /// Calls of the host's functions.
+    #[serde(default)]
+    pub host_calls: u64,
 }
 
 /// How an attempt ended, as its worker reports it.

@@ -8,13 +8,16 @@
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use wasmtime::Store;
 use wasmtime::component::{ComponentExportIndex, InstancePre, Val};
+use wasmtime_wasi::I32Exit;
 
 use super::host::{Descriptor, Host, Interruption};
+use super::meter::Meter;
 use super::stop::StopSignal;
 use super::values::{InputProblem, LiftError, Returned, Signature};
 use super::wasi::MAX_HANDLES;
@@ -35,6 +38,8 @@ pub(super) enum Call<'a> {
     Function { export: &'a ComponentExportIndex, signature: &'a Signature, input: &'a Json },
     /// A task of the SDK world.
     Task { run: &'a ComponentExportIndex, name: &'a str, input: &'a Json },
+    /// A command-line program. What it prints is in its host's [`Stdio`](super::stdio::Stdio).
+    Program { run: &'a ComponentExportIndex },
     /// Which tasks it has.
     ListTasks { list_tasks: &'a ComponentExportIndex },
 }
@@ -45,6 +50,8 @@ pub(super) enum Answer {
     /// It was not asked: the input does not fit.
     InputRefused(Vec<InputProblem>),
     Task(Result<String, Interruption>),
+    /// A program's exit code.
+    Exited(i32),
     Descriptors(Vec<Descriptor>),
 }
 
@@ -62,6 +69,7 @@ pub(super) enum Stopped {
     BySignal,
     WallTime,
     CpuTime,
+    HostCalls,
 }
 
 pub(super) struct Attempt {
@@ -84,7 +92,7 @@ pub(super) async fn attempt(
     bounds: &Bounds,
     stop: &StopSignal,
 ) -> Result<Attempt, SandboxError> {
-    let mut watch = Watch::start(bounds, stop);
+    let mut watch = Watch::start(bounds, stop, host.meter.clone());
     let mut store = Store::try_new(&sandbox.engine, host).map_err(SandboxError::engine("make a store"))?;
     store.limiter(|host| &mut host.memory);
     store.set_epoch_deadline(1);
@@ -136,7 +144,7 @@ async fn enter(
             Ok(parameters) => parameters,
             Err(problems) => return Ok(Answer::InputRefused(problems)),
         },
-        Call::Task { .. } | Call::ListTasks { .. } => Vec::new(),
+        Call::Task { .. } | Call::Program { .. } | Call::ListTasks { .. } => Vec::new(),
     };
     let instance = instance.instantiate_async(&mut *store).await.map_err(Failure::Instantiation)?;
     let answer = async {
@@ -152,6 +160,15 @@ async fn enter(
                 let run = instance.get_typed_func::<(&str, &str), (Result<String, Interruption>,)>(&mut *store, run)?;
                 let (answer,) = run.call_async(&mut *store, (name, input.as_str())).await?;
                 Ok(Answer::Task(answer))
+            }
+            Call::Program { run } => {
+                let run = instance.get_typed_func::<(), (Result<(), ()>,)>(&mut *store, run)?;
+                let code = match run.call_async(&mut *store, ()).await {
+                    Ok((Ok(()),)) => 0,
+                    Ok((Err(()),)) => 1,
+                    Err(error) => error.downcast_ref::<I32Exit>().map(|exit| exit.0).ok_or(error)?,
+                };
+                Ok(Answer::Exited(code))
             }
             Call::ListTasks { list_tasks } => {
                 let list_tasks = instance.get_typed_func::<(), (Vec<Descriptor>,)>(&mut *store, list_tasks)?;
@@ -169,7 +186,7 @@ fn missing() -> wasmtime::Error {
 
 /// Whether an error comes from what the guest did, not from making room for it.
 fn is_the_guests(error: &wasmtime::Error) -> bool {
-    error.is::<wasmtime::Trap>() || error.is::<wasmtime::WasmBacktrace>() || error.is::<wasmtime_wasi::I32Exit>()
+    error.is::<wasmtime::Trap>() || error.is::<wasmtime::WasmBacktrace>() || error.is::<I32Exit>()
 }
 
 enum Polled {
@@ -180,6 +197,7 @@ enum Polled {
 /// Looks after one guest's bounds.
 struct Watch<'a> {
     stop: &'a StopSignal,
+    meter: Arc<Meter>,
     deadline: Option<Instant>,
     /// Only made when the guest first waits: most never do.
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
@@ -192,9 +210,10 @@ struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    fn start(bounds: &Bounds, stop: &'a StopSignal) -> Self {
+    fn start(bounds: &Bounds, stop: &'a StopSignal, meter: Arc<Meter>) -> Self {
         Self {
             stop,
+            meter,
             // None is so far away that it never comes.
             deadline: Instant::now().checked_add(bounds.wall),
             timer: None,
@@ -235,6 +254,8 @@ impl<'a> Watch<'a> {
             Some(Stopped::WallTime)
         } else if self.cpu_before >= self.cpu_limit {
             Some(Stopped::CpuTime)
+        } else if self.meter.too_many_calls() {
+            Some(Stopped::HostCalls)
         } else {
             None
         }

@@ -3,6 +3,7 @@
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use super::adapt::component_of;
 use super::threads::be_nice;
 use super::{Sandbox, SandboxError};
 
@@ -29,7 +30,6 @@ pub enum UploadError {
 
 /// Every binary begins with these bytes, then a version and a layer.
 const MAGIC: &[u8; 4] = b"\0asm";
-const CORE_MODULE: [u8; 4] = [1, 0, 0, 0];
 
 /// Text of a library's error shown to the caller.
 const MAX_REASON_BYTES: usize = 1_000;
@@ -48,7 +48,8 @@ impl Sandbox {
     /// else has compiled: it would run without any check.
     pub fn compile(&self, wasm: &[u8]) -> Result<Vec<u8>, Refused> {
         recognise(wasm)?;
-        let component = nicely(|| Component::from_binary(&self.0.engine, wasm)).map_err(|error| {
+        let component = component_of(wasm)?;
+        let component = nicely(|| Component::from_binary(&self.0.engine, &component)).map_err(|error| {
             let remedy = format!(
                 "upload a complete component without threads, GC, exceptions or 64-bit memories, \
                  whose memory begins with at most {} bytes",
@@ -111,19 +112,14 @@ fn recognise(bytes: &[u8]) -> Result<(), Refused> {
             "upload the WebAssembly component it was made from",
         ));
     }
-    match bytes.strip_prefix(MAGIC) {
-        None => Err(Refused::module(
+    if !bytes.starts_with(MAGIC) {
+        return Err(Refused::module(
             "not_wasm",
             "is not WebAssembly: it does not begin with `\\0asm`",
             "upload the .wasm file the build made, not its text form or an archive",
-        )),
-        Some(rest) if rest.starts_with(&CORE_MODULE) => Err(Refused::module(
-            "core_module",
-            "is a core module, not a component",
-            "build it for the target wasm32-wasip2, or wrap it with `wasm-tools component new`",
-        )),
-        Some(_) => Ok(()),
+        ));
     }
+    Ok(())
 }
 
 /// The interfaces that are linked, without their minor versions. `wasi:*` as of

@@ -9,9 +9,11 @@ use wasmtime::component::Linker;
 
 use super::limits::MemoryMeter;
 use super::log::{LogLevel, LogLine, LogSink, LogStream};
+use super::meter::Meter;
+use super::stdio::Stdio;
 use super::wasi::Wasi;
 use super::{SandboxError, TaskContext};
-use crate::model::Timestamp;
+use crate::model::{Grants, Timestamp};
 
 pub(super) use bindings::exports::tradewind::task::tasks::{Descriptor, Interruption};
 pub(super) use bindings::tradewind::task::types::RetryAdvice as GuestRetryAdvice;
@@ -28,26 +30,28 @@ pub(super) const TASKS_INTERFACE: &str = "tradewind:task/tasks@1.0.0";
 /// What belongs to one attempt, in its store.
 pub(super) struct Host {
     pub(super) memory: MemoryMeter,
+    pub(super) meter: Arc<Meter>,
     pub(super) context: TaskContext,
     pub(super) log: Arc<dyn LogSink>,
-    /// Made at the first call of a WASI function: most guests import them all
-    /// and many call none.
+    pub(super) stdio: Stdio,
+    pub(super) args: Arc<[String]>,
+    pub(super) grants: Arc<Grants>,
     pub(super) wasi: Option<Box<Wasi>>,
-}
-
-impl Host {
-    pub(super) fn new(memory_bytes: u64, context: TaskContext, log: Arc<dyn LogSink>) -> Self {
-        Self { memory: MemoryMeter::new(memory_bytes), context, log, wasi: None }
-    }
 }
 
 /// Everything a guest may import without a grant. Built once.
 pub(super) fn linker(engine: &wasmtime::Engine) -> Result<Linker<Host>, SandboxError> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(SandboxError::engine("link WASI"))?;
-    bindings::Task::add_to_linker::<Host, wasmtime::component::HasSelf<Host>>(&mut linker, |host| host)
+    bindings::Task::add_to_linker::<Host, wasmtime::component::HasSelf<Host>>(&mut linker, called)
         .map_err(SandboxError::engine("link tradewind:task"))?;
     Ok(linker)
+}
+
+/// A guest that calls one of the host's functions asks for the host first.
+fn called(host: &mut Host) -> &mut Host {
+    host.meter.call();
+    host
 }
 
 impl types::Host for Host {}

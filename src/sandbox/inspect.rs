@@ -10,13 +10,16 @@ use super::attempt::{Answer, Bounds, Call, End, attempt};
 use super::compile::{UploadError, in_background};
 use super::compiled::CompiledFile;
 use super::host::{Descriptor, Host, TASKS_INTERFACE};
+use super::limits::MemoryMeter;
 use super::log::NoLog;
-use super::module::{Exported, exported, tasks_export};
+use super::meter::Meter;
+use super::module::{Exported, PROGRAM, exported, is_program_export, program_export, tasks_export};
 use super::run::TaskContext;
+use super::stdio::Stdio;
 use super::stop::StopSignal;
 use super::values::Signature;
 use super::{Refused, Sandbox, SandboxError, schema};
-use crate::model::{FunctionInfo, Json, ModuleInfo, ModuleKind, TaskId, Timestamp};
+use crate::model::{FunctionInfo, Json, Limits, ModuleInfo, ModuleKind, TaskId, Timestamp};
 
 /// Bounds on asking a module for its tasks. It has no grant and no log.
 const LIST_TASKS_TIME: Duration = Duration::from_secs(1);
@@ -27,6 +30,9 @@ const MAX_SCHEMA_BYTES: usize = 256 << 10;
 const MAX_DOCS_BYTES: usize = 64 << 10;
 const MAX_TASK_NAME_BYTES: usize = 200;
 
+const PROGRAM_DOCS: &str = "A command-line program. The input is its stdin, as JSON (nothing where it is null), `args` are its \
+     arguments, what it prints to stdout is the output (as JSON if it is JSON, else as text), stderr is its log. Any exit code but 0 is a failure.";
+
 impl Sandbox {
     /// Describes a compiled module of `size_bytes` as uploaded. A module of the SDK
     /// world is asked for its tasks, in a sandbox, within a second and 64 MiB.
@@ -35,13 +41,29 @@ impl Sandbox {
         self.check_imports(&component)?;
         let (kind, functions) = match tasks_export(&component, "list-tasks") {
             Some(_) => (ModuleKind::Sdk, self.tasks(component.clone()).await?),
+            None if program_export(&component).is_some() => (ModuleKind::Command, self.program(&component)),
             None => (ModuleKind::Functions, self.functions(&component)),
         };
         if !functions.iter().any(|function| function.not_callable.is_none()) {
             return Err(no_functions(&functions).into());
         }
-        let imports = component.component_type().imports(&self.0.engine).map(|(name, _)| name.to_owned()).collect();
-        Ok(ModuleInfo { digest: file.digest(), size_bytes, kind, functions, imports, grants_needed: Vec::new() })
+        let imports: Vec<String> =
+            component.component_type().imports(&self.0.engine).map(|(name, _)| name.to_owned()).collect();
+        let grants_needed = grants_needed(&imports);
+        Ok(ModuleInfo { digest: file.digest(), size_bytes, kind, functions, imports, grants_needed })
+    }
+
+    /// The program, before what the component may export besides.
+    fn program(&self, component: &Component) -> Vec<FunctionInfo> {
+        let program = FunctionInfo {
+            name: PROGRAM.to_owned(),
+            input_schema: anything(),
+            output_schema: anything(),
+            docs: PROGRAM_DOCS.to_owned(),
+            not_callable: None,
+        };
+        let others = self.functions(component).into_iter().filter(|function| !is_program_export(&function.name));
+        std::iter::once(program).chain(others).collect()
     }
 
     fn functions(&self, component: &Component) -> Vec<FunctionInfo> {
@@ -86,7 +108,16 @@ impl Sandbox {
             deadline: Timestamp::now() + LIST_TASKS_TIME,
             run: None,
         };
-        let host = Host::new(LIST_TASKS_MEMORY_BYTES, context, Arc::new(NoLog));
+        let host = Host {
+            memory: MemoryMeter::new(LIST_TASKS_MEMORY_BYTES),
+            meter: Arc::new(Meter::new(&Limits::default())),
+            context,
+            log: Arc::new(NoLog),
+            stdio: Stdio::Log,
+            args: Arc::default(),
+            grants: Arc::default(),
+            wasi: None,
+        };
         let bounds = Bounds { wall: LIST_TASKS_TIME, cpu: LIST_TASKS_TIME, answer_bytes: MAX_DESCRIPTORS_BYTES };
         let call = Call::ListTasks { list_tasks: &list_tasks };
         let asked = attempt(&self.0, &instance, host, call, &bounds, &StopSignal::new()).await?;
@@ -99,6 +130,17 @@ impl Sandbox {
             End::Stopped(_) => Err(invalid("took longer than a second to list its tasks").into()),
         }
     }
+}
+
+/// Capabilities without which a module's imports would be of no use. Only what reaches
+/// out is asked for: ordinary components import all of WASI, and find it empty.
+fn grants_needed(imports: &[String]) -> Vec<String> {
+    let reaches_out = imports.iter().any(|import| import.starts_with("wasi:http/outgoing-handler@"));
+    if reaches_out { vec!["http".to_owned()] } else { Vec::new() }
+}
+
+fn anything() -> Json {
+    Json::parse("{}".to_owned()).expect("a schema that takes everything")
 }
 
 fn describe(descriptors: Vec<Descriptor>) -> Result<Vec<FunctionInfo>, Refused> {

@@ -16,9 +16,11 @@
 //! The guest's failure is a value, ours is an error: [`run`] answers
 //! `Result<Ending, SandboxError>` and never mixes the two.
 
+mod adapt;
 mod attempt;
 mod cache;
 pub mod calibration;
+mod capability;
 mod compile;
 mod compiled;
 mod engine;
@@ -27,9 +29,11 @@ mod host;
 mod inspect;
 mod limits;
 mod log;
+mod meter;
 mod module;
 mod run;
 mod schema;
+mod stdio;
 mod stop;
 mod threads;
 mod ticker;

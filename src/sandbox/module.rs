@@ -27,7 +27,15 @@ pub(super) enum Function {
     Typed { export: ComponentExportIndex, signature: Signature },
     /// A task of the SDK world. Its schema is compiled when first needed.
     Task { run: ComponentExportIndex, input_schema: Json, validator: OnceLock<Option<Schema>> },
+    /// A command-line program: any JSON is its input.
+    Program { run: ComponentExportIndex },
 }
+
+/// The name of a program among the functions of its module.
+pub(super) const PROGRAM: &str = "wasi:cli/run";
+
+/// As a component exports it. Looked up by its major version: any 0.2 is found.
+const PROGRAM_INTERFACE: &str = "wasi:cli/run@0.2.0";
 
 /// A function as the component exports it.
 pub(super) struct Exported {
@@ -46,6 +54,10 @@ impl Sandbox {
         let functions = match info.kind {
             ModuleKind::Functions => typed_functions(self, &component),
             ModuleKind::Sdk => tasks(&component, &info)?,
+            ModuleKind::Command => {
+                let program = program_export(&component).map(|run| (PROGRAM.into(), Function::Program { run }));
+                typed_functions(self, &component).into_iter().chain(program).collect()
+            }
         };
         Ok(Arc::new(Module { info, instance, functions, bytes: file.bytes() }))
     }
@@ -88,6 +100,7 @@ impl Module {
                     None => Ok(()),
                 }
             }
+            Some(Function::Program { .. }) => Ok(()),
             None => Err(vec![InputProblem {
                 path: String::new(),
                 code: "no_such_function",
@@ -131,6 +144,16 @@ fn tasks(component: &Component, info: &ModuleInfo) -> Result<HashMap<Box<str>, F
 pub(super) fn tasks_export(component: &Component, function: &str) -> Option<ComponentExportIndex> {
     let interface = component.get_export_index(None, TASKS_INTERFACE)?;
     component.get_export_index(Some(&interface), function)
+}
+
+pub(super) fn program_export(component: &Component) -> Option<ComponentExportIndex> {
+    let interface = component.get_export_index(None, PROGRAM_INTERFACE)?;
+    component.get_export_index(Some(&interface), "run")
+}
+
+/// Whether this is what [`program_export`] finds, by its full name.
+pub(super) fn is_program_export(function: &str) -> bool {
+    function.strip_prefix(PROGRAM).is_some_and(|rest| rest.starts_with("@0.2."))
 }
 
 /// All exported functions, those of interfaces as `ns:pkg/iface@1.0.0#run`.

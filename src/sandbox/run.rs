@@ -6,23 +6,30 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::{Trap, WasmBacktrace};
 
 use super::attempt::{Answer, Attempt, Bounds, Call, End, Stopped, attempt};
 use super::compile::shortened;
 use super::host::{GuestRetryAdvice, Host, Interruption};
+use super::limits::MemoryMeter;
 use super::log::LogSink;
+use super::meter::Meter;
 use super::module::{Function, Module};
+use super::stdio::{Captured, OutputFull, Stdio};
 use super::stop::StopSignal;
 use super::values::{InputProblem, LiftError, Returned};
 use super::{Sandbox, SandboxError};
-use crate::model::{Json, Limits, Outcome, RetryAdvice, TaskError, TaskId, Timestamp, Usage};
+use crate::model::{Grants, Json, Limits, Outcome, RetryAdvice, TaskError, TaskId, Timestamp, Usage};
 
 /// One attempt to run.
 pub struct Job {
     pub function: Arc<str>,
     pub input: Json,
+    /// Of a command-line program, without its name.
+    pub args: Arc<[String]>,
+    pub grants: Arc<Grants>,
     pub limits: Limits,
     pub context: TaskContext,
     pub log: Arc<dyn LogSink>,
@@ -92,6 +99,7 @@ impl Sandbox {
             let call = match module.function(&job.function) {
                 Some(Function::Typed { export, signature }) => Call::Function { export, signature, input: &job.input },
                 Some(Function::Task { run, .. }) => Call::Task { run, name: &job.function, input: &job.input },
+                Some(Function::Program { run }) => Call::Program { run },
                 None => {
                     let function = job.function.to_string();
                     return Err(SandboxError::NoFunction { module: module.digest(), function });
@@ -104,9 +112,27 @@ impl Sandbox {
                 answer_bytes: usize::try_from(limits.output_bytes).unwrap_or(usize::MAX),
             };
             let memory_bytes = limits.memory_bytes.min(sandbox.0.max_memory_bytes);
-            let host = Host::new(memory_bytes, job.context, job.log.clone());
+            let (stdio, output) = match call {
+                Call::Program { .. } => {
+                    let output = Captured::new(bounds.answer_bytes);
+                    (Stdio::Program { input: stdin(&job.input), output: output.clone() }, Some(output))
+                }
+                _ => (Stdio::Log, None),
+            };
+            let meter = Arc::new(Meter::new(limits));
+            let host = Host {
+                memory: MemoryMeter::new(memory_bytes),
+                meter: meter.clone(),
+                context: job.context,
+                log: job.log.clone(),
+                stdio,
+                args: job.args,
+                grants: job.grants,
+                wasi: None,
+            };
             let attempt = attempt(&sandbox.0, module.instance(), host, call, &bounds, &job.stop).await?;
-            Ok(ending(attempt, limits, &job.input, &*job.log))
+            let used = Used { input: &job.input, output, log: &*job.log, meter: &meter };
+            Ok(ending(attempt, limits, used))
         }
     }
 
@@ -165,8 +191,27 @@ impl Ending {
     }
 }
 
-fn ending(attempt: Attempt, limits: &Limits, input: &Json, log: &dyn LogSink) -> Ending {
+/// What a program reads: its input as JSON, and nothing where there is none.
+fn stdin(input: &Json) -> Bytes {
+    match input.as_str() {
+        "null" => Bytes::new(),
+        text => Bytes::copy_from_slice(text.as_bytes()),
+    }
+}
+
+/// What passed between an attempt and its host.
+struct Used<'a> {
+    input: &'a Json,
+    /// What a program printed.
+    output: Option<Captured>,
+    log: &'a dyn LogSink,
+    meter: &'a Meter,
+}
+
+fn ending(attempt: Attempt, limits: &Limits, used: Used<'_>) -> Ending {
+    let Used { input, output, log, meter } = used;
     let verdict = match attempt.end {
+        End::Answered(Answer::Exited(0)) => Verdict::success(printed(output)),
         End::Answered(answer) => judge_answer(answer, limits),
         End::Broke(error) => judge_error(&error, limits),
         End::Stopped(why) => judge_stop(why, limits),
@@ -174,6 +219,7 @@ fn ending(attempt: Attempt, limits: &Limits, input: &Json, log: &dyn LogSink) ->
     let verdict = match verdict.outcome {
         // Its failure follows from the memory it did not get.
         Outcome::Trapped | Outcome::Failed if attempt.memory_denied => out_of_memory(verdict, limits),
+        Outcome::Trapped | Outcome::Failed => denied(verdict, meter.denied_calls()),
         _ => verdict,
     };
     let log_bytes = log.bytes();
@@ -181,8 +227,9 @@ fn ending(attempt: Attempt, limits: &Limits, input: &Json, log: &dyn LogSink) ->
     let usage = Usage {
         cpu_us: u64::try_from(attempt.cpu.as_micros()).unwrap_or(u64::MAX),
         peak_memory_bytes: attempt.peak_memory_bytes,
-        host_bytes: input.as_str().len() as u64 + output_bytes + log_bytes,
+        host_bytes: input.as_str().len() as u64 + output_bytes + log_bytes + meter.bytes(),
         log_bytes,
+        host_calls: meter.calls(),
     };
     Ending { usage, ..Ending::of(verdict) }
 }
@@ -227,13 +274,29 @@ fn judge_answer(answer: Answer, limits: &Limits) -> Verdict {
             };
             Verdict { advice, ..Verdict::not(Outcome::Failed, error) }
         }
+        Answer::Exited(code) => {
+            let message = format!("the program ended with exit code {code}");
+            Verdict::not(Outcome::Failed, TaskError { exit_code: Some(code), ..TaskError::message(message) })
+        }
         // A run is never answered with descriptors.
         Answer::Descriptors(_) => Verdict::not(Outcome::Failed, TaskError::message("the module answered another call")),
     }
 }
 
+/// What a program printed: as the JSON it is, else as text.
+fn printed(output: Option<Captured>) -> Json {
+    let text = match String::from_utf8(output.map(|output| output.take()).unwrap_or_default()) {
+        Ok(text) => text,
+        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+    };
+    match Json::parse(text.trim().to_owned()) {
+        Ok(json) => json,
+        Err(_) => Json::of(&text).expect("a text is JSON"),
+    }
+}
+
 fn judge_error(error: &wasmtime::Error, limits: &Limits) -> Verdict {
-    if answer_was_too_large(error) {
+    if answer_was_too_large(error) || error.is::<OutputFull>() {
         return Verdict::too_large(limits);
     }
     let backtrace = frames(error);
@@ -259,7 +322,25 @@ fn judge_stop(why: Stopped, limits: &Limits) -> Verdict {
         Stopped::BySignal => Verdict::cancelled(),
         Stopped::WallTime => timed_out("execution_timeout", &limits.execution_timeout),
         Stopped::CpuTime => timed_out("cpu_time", &limits.cpu_time),
+        Stopped::HostCalls => {
+            let message =
+                format!("the guest made more calls of the host than its limit host_calls of {}", limits.host_calls);
+            Verdict::not(Outcome::Trapped, TaskError::message(message))
+        }
     }
+}
+
+/// A guest that did not succeed after it was refused a call: that is the reason to name.
+fn denied(verdict: Verdict, denied_calls: Vec<String>) -> Verdict {
+    if denied_calls.is_empty() {
+        return verdict;
+    }
+    let mut error = verdict.error.unwrap_or_default();
+    let asked = denied_calls.first().map_or("", String::as_str);
+    error.message =
+        format!("the guest asked for what it was not granted ({asked}), and then did not succeed: {}", error.message);
+    error.denied_calls = denied_calls;
+    Verdict { outcome: Outcome::Denied, error: Some(error), ..verdict }
 }
 
 fn out_of_memory(verdict: Verdict, limits: &Limits) -> Verdict {

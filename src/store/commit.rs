@@ -112,15 +112,15 @@ fn write_tasks(connection: &Connection, batch: &Batch) -> rusqlite::Result<()> {
         "INSERT INTO tasks (id, state, outcome, module, function, queue, priority_weight, not_before, labels, terms,
                             input, try_number, max_tries, fence, lost_in_row, due_at, queued_at, start_date, end_date,
                             result, result_digest, result_bytes, error, cpu_us, peak_memory_bytes, host_bytes,
-                            log_bytes, last_event)
+                            log_bytes, host_calls, last_event, args)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
-                 ?23, ?24, ?25, ?26, ?27, ?28)",
+                 ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30)",
     )?;
     let mut update = connection.prepare_cached(
         "UPDATE tasks SET state = ?2, outcome = ?3, try_number = ?4, max_tries = ?5, fence = ?6, lost_in_row = ?7,
                 due_at = ?8, queued_at = ?9, start_date = ?10, end_date = ?11, result = ?12, result_digest = ?13,
                 result_bytes = ?14, error = ?15, cpu_us = ?16, peak_memory_bytes = ?17, host_bytes = ?18,
-                log_bytes = ?19, last_event = ?20
+                log_bytes = ?19, host_calls = ?20, last_event = ?21
          WHERE id = ?1",
     )?;
     for change in &batch.changes.tasks {
@@ -136,6 +136,7 @@ fn write_tasks(connection: &Connection, batch: &Batch) -> rusqlite::Result<()> {
                     .execute(params![cells.id, input])?;
             }
             let labels = (!spec.labels.is_empty()).then(|| as_json(&spec.labels));
+            let args = (!spec.args.is_empty()).then(|| as_json(&*spec.args));
             let terms = (spec.terms != *default_terms()).then(|| as_json(&*spec.terms));
             insert.execute(params![
                 cells.id,
@@ -165,7 +166,9 @@ fn write_tasks(connection: &Connection, batch: &Batch) -> rusqlite::Result<()> {
                 task.usage.peak_memory_bytes as i64,
                 task.usage.host_bytes as i64,
                 task.usage.log_bytes as i64,
+                task.usage.host_calls as i64,
                 task.last_event as i64,
+                args,
             ])?;
         } else {
             let updated = update.execute(params![
@@ -188,6 +191,7 @@ fn write_tasks(connection: &Connection, batch: &Batch) -> rusqlite::Result<()> {
                 task.usage.peak_memory_bytes as i64,
                 task.usage.host_bytes as i64,
                 task.usage.log_bytes as i64,
+                task.usage.host_calls as i64,
                 task.last_event as i64,
             ])?;
             if updated != 1 {
@@ -240,8 +244,8 @@ fn write_events(connection: &Connection, events: &[EventRow]) -> rusqlite::Resul
     )?;
     let mut insert_end = connection.prepare_cached(
         "INSERT INTO events (seq, task, previous, at, event, try_number, state, outcome, by, fence, started_at, error,
-                             cpu_us, peak_memory_bytes, host_bytes, log_bytes)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+                             cpu_us, peak_memory_bytes, host_bytes, log_bytes, host_calls)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
     )?;
     for event in events {
         let seq = event.seq as i64;
@@ -279,6 +283,7 @@ fn write_events(connection: &Connection, events: &[EventRow]) -> rusqlite::Resul
                     attempt.usage.peak_memory_bytes as i64,
                     attempt.usage.host_bytes as i64,
                     attempt.usage.log_bytes as i64,
+                    attempt.usage.host_calls as i64,
                 ])?
             }
         };

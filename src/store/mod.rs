@@ -27,8 +27,11 @@ pub use load::History;
 pub use reads::{AttemptRecord, EventRecord, Page, ReadError, Reader, Reads, TaskFilter};
 pub use retention::Swept;
 
-/// The schema this program writes. An older one is brought up; a newer one is refused.
-const SCHEMA_VERSION: i64 = 1;
+/// What brings the schema from each version to the next. An older one is brought up; a newer one is refused.
+const MIGRATIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+
+/// The schema this program writes.
+const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
 
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -118,10 +121,9 @@ impl DataDirectory {
                 "SQLite would not make commits durable here (journal_mode {journal}, synchronous {synchronous})"
             )));
         }
-        if found == 0 {
-            let schema = include_str!("schema.sql");
+        for (version, migration) in (1..).zip(MIGRATIONS).filter(|(version, _)| *version > found) {
             connection
-                .execute_batch(&format!("BEGIN IMMEDIATE; {schema} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"))
+                .execute_batch(&format!("BEGIN IMMEDIATE; {migration} PRAGMA user_version = {version}; COMMIT;"))
                 .map_err(|e| self.unusable(e))?;
         }
         connection.set_prepared_statement_cache_capacity(64);

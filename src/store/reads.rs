@@ -265,7 +265,7 @@ impl Reader<'_> {
     ) -> Result<Vec<T>, ReadError> {
         let mut statement = self.connection.prepare_cached(
             "SELECT seq, task, at, event, try_number, state, outcome, by, fence, started_at, error, cpu_us,
-                    peak_memory_bytes, host_bytes, log_bytes, previous
+                    peak_memory_bytes, host_bytes, log_bytes, host_calls, previous
              FROM events WHERE seq = ?1",
         )?;
         let mut found = Vec::new();
@@ -274,7 +274,7 @@ impl Reader<'_> {
             let mut rows = statement.query([next])?;
             let Some(row) = rows.next()? else { break };
             found.extend(take(row)?);
-            next = row.get(15)?;
+            next = row.get(16)?;
         }
         Ok(found)
     }

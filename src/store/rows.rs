@@ -17,7 +17,7 @@ pub(super) const INLINE_INPUT_BYTES: usize = 1024;
 pub(super) const TASK_COLUMNS: &str = "tasks.id, state, outcome, module, function, queue, priority_weight, not_before, labels, \
      terms, coalesce(input, (SELECT body FROM inputs WHERE inputs.task = tasks.id)), try_number, max_tries, fence, \
      lost_in_row, due_at, queued_at, start_date, end_date, result, result_digest, result_bytes, error, cpu_us, \
-     peak_memory_bytes, host_bytes, log_bytes, last_event";
+     peak_memory_bytes, host_bytes, log_bytes, tasks.host_calls, last_event, args";
 
 /// Most tasks share these, so they share one allocation.
 pub(super) fn default_terms() -> &'static Arc<Terms> {
@@ -38,6 +38,7 @@ pub(super) fn task_from_row(row: &Row<'_>) -> rusqlite::Result<TaskRecord> {
             _ => Arc::new(json_or(row, 9, Terms::default)?),
         },
         input: json(row, 10)?.unwrap_or_else(Json::null),
+        args: json_or(row, 29, Default::default)?,
     };
     let result = match (json(row, 19)?, row.get::<_, Option<i64>>(21)?) {
         (Some(value), _) => Some(TaskResult::Inline(value)),
@@ -61,7 +62,7 @@ pub(super) fn task_from_row(row: &Row<'_>) -> rusqlite::Result<TaskRecord> {
         result,
         error: error(row, 22)?,
         usage: usage(row, 23)?,
-        last_event: row.get::<_, i64>(27)? as u64,
+        last_event: row.get::<_, i64>(28)? as u64,
         spec: Arc::new(spec),
     })
 }
@@ -93,10 +94,16 @@ pub(super) fn error(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Arc
     text.map(|text| serde_json::from_str(&text).map(Arc::new).map_err(|error| malformed(column, error))).transpose()
 }
 
-/// Four columns from `first` on.
+/// Five columns from `first` on.
 pub(super) fn usage(row: &Row<'_>, first: usize) -> rusqlite::Result<Usage> {
     let number = |offset| row.get::<_, Option<i64>>(first + offset).map(|n| n.unwrap_or(0) as u64);
-    Ok(Usage { cpu_us: number(0)?, peak_memory_bytes: number(1)?, host_bytes: number(2)?, log_bytes: number(3)? })
+    Ok(Usage {
+        cpu_us: number(0)?,
+        peak_memory_bytes: number(1)?,
+        host_bytes: number(2)?,
+        log_bytes: number(3)?,
+        host_calls: number(4)?,
+    })
 }
 
 pub(super) fn json_or<T: serde::de::DeserializeOwned>(

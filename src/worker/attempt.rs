@@ -63,6 +63,8 @@ async fn run(worker: &Shared, assignment: &Assignment, live: &Live) -> Ending {
     let job = Job {
         function: spec.function.clone(),
         input: spec.input.clone(),
+        args: spec.args.clone(),
+        grants: spec.terms.grants.clone(),
         context: TaskContext {
             task_id: assignment.task,
             try_number: assignment.try_number,

@@ -95,6 +95,7 @@ impl Clients {
             module: self.module,
             function: self.functions[usize::from(kills)].clone(),
             input: random.pick(&self.inputs).clone(),
+            args: Arc::default(),
             queue: random.pick(&self.queues).clone(),
             priority_weight: *random.pick(&[1, 1, 1, 2, 5, -3, i32::MAX, i32::MIN]),
             not_before: random.chance(15).then(|| now + Duration::from_millis(delay)),

@@ -22,6 +22,12 @@ pub(super) struct LimitsRequest {
     output_bytes: Option<u64>,
     /// Size of the log; what exceeds it is dropped, and the log says so. Default 10 MiB.
     log_bytes: Option<u64>,
+    /// Bytes of HTTP requests, heads and bodies, all together. Default 256 MiB.
+    sent_bytes: Option<u64>,
+    /// Bytes of HTTP responses, heads and bodies, all together. Default 1 GiB.
+    received_bytes: Option<u64>,
+    /// Calls of the host's functions. Default 100 000 000.
+    host_calls: Option<u64>,
 }
 
 impl LimitsRequest {
@@ -34,6 +40,9 @@ impl LimitsRequest {
             cpu_time: self.cpu_time.unwrap_or(default.cpu_time),
             output_bytes: self.output_bytes.unwrap_or(default.output_bytes),
             log_bytes: self.log_bytes.unwrap_or(default.log_bytes),
+            sent_bytes: self.sent_bytes.unwrap_or(default.sent_bytes),
+            received_bytes: self.received_bytes.unwrap_or(default.received_bytes),
+            host_calls: self.host_calls.unwrap_or(default.host_calls),
         };
         check(&limits, bounds)?;
         Ok(limits)
@@ -50,9 +59,17 @@ fn check(limits: &Limits, bounds: &TaskBounds) -> Result<(), Problem> {
             return Err(out_of_bounds(path, asked, "1", most, setting));
         }
     }
-    // No log at all may be wanted.
-    if limits.log_bytes > bounds.max_log_bytes {
-        return Err(out_of_bounds("/limits/log_bytes", limits.log_bytes, "0", bounds.max_log_bytes, "max_log_bytes"));
+    // None at all may be wanted.
+    let from_nothing = [
+        ("/limits/log_bytes", limits.log_bytes, bounds.max_log_bytes, "max_log_bytes"),
+        ("/limits/sent_bytes", limits.sent_bytes, bounds.max_sent_bytes, "max_sent_bytes"),
+        ("/limits/received_bytes", limits.received_bytes, bounds.max_received_bytes, "max_received_bytes"),
+        ("/limits/host_calls", limits.host_calls, bounds.max_host_calls, "max_host_calls"),
+    ];
+    for (path, asked, most, setting) in from_nothing {
+        if asked > most {
+            return Err(out_of_bounds(path, asked, "0", most, setting));
+        }
     }
     let times = [("/limits/execution_timeout", limits.execution_timeout), ("/limits/cpu_time", limits.cpu_time)];
     let most = bounds.max_execution_timeout;

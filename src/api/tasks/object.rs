@@ -56,6 +56,7 @@ fn write_entries<M: SerializeMap>(record: &TaskRecord, map: &mut M) -> Result<()
     map.serialize_entry("try_number", &record.try_number)?;
     map.serialize_entry("module", &spec.module)?;
     map.serialize_entry("function", &*spec.function)?;
+    map.serialize_entry("args", &spec.args)?;
     map.serialize_entry("labels", &spec.labels)?;
     map.serialize_entry("priority_weight", &spec.priority_weight)?;
     map.serialize_entry("queue", &spec.queue)?;
@@ -91,7 +92,7 @@ impl TermsText {
     fn of(terms: &Terms) -> Self {
         let text = |value: serde_json::Result<Json>| value.expect("terms are plain data");
         Self {
-            grants: text(Json::of(&terms.grants)),
+            grants: text(Json::of(&*terms.grants)),
             limits: text(Json::of(&terms.limits)),
             retry_delay: terms.retry.retry_delay.to_string(),
             max_retry_delay: terms.retry.max_retry_delay.to_string(),
@@ -134,6 +135,8 @@ pub struct Task {
     #[schema(value_type = String, example = "sha256:9f86…")]
     module: Digest,
     function: String,
+    /// Of a command-line program, without its name.
+    args: Vec<String>,
     labels: BTreeMap<String, String>,
     priority_weight: i32,
     #[schema(value_type = String)]
@@ -167,4 +170,10 @@ pub struct Task {
 pub fn shared_terms(terms: Terms) -> std::sync::Arc<Terms> {
     static SHARED: LazyLock<std::sync::Arc<Terms>> = LazyLock::new(std::sync::Arc::default);
     if terms == **SHARED { SHARED.clone() } else { std::sync::Arc::new(terms) }
+}
+
+/// None at all, as most tasks have them, likewise.
+pub fn shared_grants(grants: Grants) -> std::sync::Arc<Grants> {
+    static NONE: LazyLock<std::sync::Arc<Grants>> = LazyLock::new(std::sync::Arc::default);
+    if grants.is_empty() { NONE.clone() } else { std::sync::Arc::new(grants) }
 }

@@ -14,18 +14,18 @@ use sha2::{Digest as _, Sha256};
 use crate::api::Api;
 use crate::api::auth::Principal;
 use crate::api::bounds::{
-    MAX_FUNCTION_BYTES, MAX_IDEMPOTENCY_KEY_BYTES, MAX_LABEL_KEY_BYTES, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_WAIT,
-    TaskBounds,
+    MAX_ARGS, MAX_ARGS_BYTES, MAX_FUNCTION_BYTES, MAX_IDEMPOTENCY_KEY_BYTES, MAX_LABEL_KEY_BYTES,
+    MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_WAIT, TaskBounds,
 };
 use crate::api::extract::{self, Query, module_ref, text};
 use crate::api::problem::{Kind, Place, Problem, ProblemBody, load_refused};
 use crate::coordinator::{Idempotency, ModuleRef, Modules, Submission, Submitted};
 use crate::model::task::Terms;
-use crate::model::{Grants, Json, Outcome, QueueName, RetryPolicy, Span, TaskSpec, Timestamp};
+use crate::model::{Grants, Json, ModuleKind, Outcome, QueueName, RetryPolicy, Span, TaskSpec, Timestamp};
 use crate::sandbox::Module;
 
 use super::limits::LimitsRequest;
-use super::object::{Task, TaskObject, shared_terms};
+use super::object::{Task, TaskObject, shared_grants, shared_terms};
 
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -186,19 +186,13 @@ impl TaskRequest {
 }
 
 /// What a request asks for, with its defaults, if all of it may be had.
-pub fn spec(request: TaskRequest, module: &Module, bounds: &TaskBounds) -> Result<TaskSpec, Problem> {
+pub fn spec(mut request: TaskRequest, module: &Module, bounds: &TaskBounds) -> Result<TaskSpec, Problem> {
     let function = function(&request, module)?;
-    if !request.args.is_empty() {
-        return Err(Problem::invalid(
-            "/args",
-            "only command-line programs take arguments, and this module is none",
-            "pass the data as `input`",
-        ));
-    }
-    check_grants(&request.grants)?;
+    let args = args(std::mem::take(&mut request.args), module)?;
+    let grants = grants(std::mem::take(&mut request.grants), module, bounds)?;
     let limits = request.limits.within(bounds)?;
     check_labels(&request.labels)?;
-    let terms = Terms { grants: Grants::default(), retry: retry_policy(&request, bounds)?, limits };
+    let terms = Terms { grants, retry: retry_policy(&request, bounds)?, limits };
     let input = request.input.unwrap_or_else(Json::null);
     module.check_input(&function, &input).map_err(|problems| {
         let place = |problem: crate::sandbox::InputProblem| {
@@ -215,6 +209,7 @@ pub fn spec(request: TaskRequest, module: &Module, bounds: &TaskBounds) -> Resul
         module: module.info().digest,
         function,
         input,
+        args,
         queue: request.queue.unwrap_or_default(),
         priority_weight: request.priority_weight.unwrap_or(1),
         not_before: request.not_before,
@@ -265,24 +260,83 @@ fn function(request: &TaskRequest, module: &Module) -> Result<Arc<str>, Problem>
     }
 }
 
-/// Nothing is offered yet beyond what is free for everyone.
-fn check_grants(grants: &BTreeMap<String, Json>) -> Result<(), Problem> {
-    let Some(capability) = grants.keys().next() else { return Ok(()) };
-    let shown: String = capability.chars().take(100).collect();
-    let places = grants.keys().map(|capability| {
-        Place::new(
-            format!("/grants/{capability}"),
-            Kind::GrantNotOffered.code_text(),
-            "this server does not offer the capability",
-        )
-    });
-    let problem = Problem::new(
-        Kind::GrantNotOffered,
-        format!("grant `{shown}`"),
-        "this server does not offer the capability yet: context and log need no grant, and there is nothing else",
-        "leave `grants` empty",
-    );
-    Err(problem.at(places.collect()))
+/// The grants a task asks for, if they are well-formed, may be given, and suffice for its module.
+fn grants(asked: BTreeMap<String, Json>, module: &Module, bounds: &TaskBounds) -> Result<Arc<Grants>, Problem> {
+    let unknown: Vec<Place> = asked
+        .keys()
+        .filter(|capability| !OFFERED.contains(&capability.as_str()))
+        .map(|capability| {
+            let shown: String = capability.chars().take(100).collect();
+            let reason = format!("there is no capability `{shown}`");
+            Place::new(format!("/grants/{shown}"), Kind::GrantNotOffered.code_text(), reason)
+        })
+        .collect();
+    if let Some(first) = unknown.first() {
+        let (thing, reason) = (format!("grant `{}`", &first.path["/grants/".len()..]), first.message.clone());
+        let remedy = format!("grant only {}; context and log are free for everyone", OFFERED.join(", "));
+        return Err(Problem::new(Kind::GrantNotOffered, thing, reason, remedy).at(unknown));
+    }
+    let asked = if asked.is_empty() { Grants::default() } else { read_grants(&asked)? };
+    let beyond = bounds.ceiling.check(&asked);
+    if let Some(first) = beyond.first() {
+        let (reason, remedy) = (first.reason.clone(), first.remedy.clone());
+        let thing = format!("grant `{}`", first.path);
+        let places =
+            beyond.into_iter().map(|refused| Place::new(refused.path, Kind::GrantRefused.code_text(), refused.reason));
+        return Err(Problem::new(Kind::GrantRefused, thing, reason, remedy).at(places.collect()));
+    }
+    let missing =
+        module.info().grants_needed.iter().filter(|needed| needed.as_str() == "http" && asked.http.is_empty());
+    let missing: Vec<&String> = missing.collect();
+    if let Some(first) = missing.first() {
+        let thing = format!("module {}", module.info().digest);
+        let reason = format!("it imports what needs the grant `{first}`, and the task does not grant it");
+        let remedy = format!(
+            "add `{first}` to the task's grants, for example {{\"http\": [{{\"host\": \"api.example.org\"}}]}}"
+        );
+        let places = missing
+            .iter()
+            .map(|needed| Place::new(format!("/grants/{needed}"), Kind::MissingGrant.code_text(), reason.clone()));
+        let places = places.collect();
+        return Err(Problem::new(Kind::MissingGrant, thing, reason, remedy).at(places));
+    }
+    Ok(shared_grants(asked))
+}
+
+/// What a task may be granted.
+const OFFERED: [&str; 3] = ["http", "env", "scratch"];
+
+fn read_grants(asked: &BTreeMap<String, Json>) -> Result<Grants, Problem> {
+    let text = Json::of(asked).expect("JSON values are JSON");
+    let mut reader = serde_json::Deserializer::from_str(text.as_str());
+    serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = format!("/grants/{}", error.path().to_string().replace(['.', '['], "/").replace(']', ""));
+        Problem::invalid(&path, error.inner().to_string(), "see `Grants` in /openapi.json")
+    })
+}
+
+/// The arguments, if the module takes any.
+fn args(asked: Vec<String>, module: &Module) -> Result<Arc<[String]>, Problem> {
+    if asked.is_empty() {
+        return Ok(Arc::default());
+    }
+    if module.info().kind != ModuleKind::Command {
+        return Err(Problem::invalid(
+            "/args",
+            "only command-line programs take arguments, and this module is none",
+            "pass the data as `input`",
+        ));
+    }
+    let bytes: usize = asked.iter().map(|arg| arg.len() + 1).sum();
+    if asked.len() > MAX_ARGS || bytes > MAX_ARGS_BYTES {
+        let reason =
+            format!("{} arguments of {bytes} bytes are more than {MAX_ARGS} or {MAX_ARGS_BYTES} bytes", asked.len());
+        return Err(Problem::invalid("/args", reason, "pass large data as `input`, which the program reads on stdin"));
+    }
+    if let Some(place) = asked.iter().position(|arg| arg.contains('\0')) {
+        return Err(Problem::invalid(&format!("/args/{place}"), "it has a NUL in it", "leave it out"));
+    }
+    Ok(asked.into())
 }
 
 fn retry_policy(request: &TaskRequest, bounds: &TaskBounds) -> Result<RetryPolicy, Problem> {

@@ -80,6 +80,8 @@ fn job(function: &str, input: &str) -> Job {
     Job {
         function: function.into(),
         input: Json::parse(input.to_owned()).expect("JSON"),
+        args: Arc::default(),
+        grants: Arc::default(),
         limits: Limits::default(),
         context: TaskContext {
             task_id: TaskId::from_u64(1),

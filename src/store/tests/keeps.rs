@@ -19,6 +19,7 @@ fn everything_set(id: TaskId, now: Timestamp) -> TaskRecord {
         queue: "other".parse().expect("a queue"),
         priority_weight: -7,
         not_before: Some(now),
+        args: ["-x".to_owned(), String::new()].into(),
         labels: BTreeMap::from([("team".to_owned(), "a \"b\" c".to_owned())]),
         terms: Arc::new(terms),
         ..TaskSpec::clone(&record.spec)
@@ -26,7 +27,7 @@ fn everything_set(id: TaskId, now: Timestamp) -> TaskRecord {
     record.due_at = Some(now + std::time::Duration::from_secs(3));
     record.result = Some(TaskResult::Artifact(ArtifactRef { digest: Digest::of(b"result"), bytes: 70_000 }));
     record.error = Some(Arc::new(TaskError { exit_code: Some(3), ..TaskError::message("it failed") }));
-    record.usage = Usage { cpu_us: 1, peak_memory_bytes: 2, host_bytes: 3, log_bytes: 4 };
+    record.usage = Usage { cpu_us: 1, peak_memory_bytes: 2, host_bytes: 3, log_bytes: 4, host_calls: 5 };
     record
 }
 
@@ -81,6 +82,26 @@ fn a_key_that_comes_again_after_it_was_forgotten_stands_for_the_newer_task() {
         panic!("the key is gone")
     };
     assert_eq!((task, body), (TaskId::from_u64(2), [2; 32]));
+}
+
+#[test]
+fn an_older_schema_is_brought_up_with_what_it_holds() {
+    let root = tempfile::tempdir().expect("a directory");
+    let directory = DataDirectory::open(root.path()).expect("a data directory");
+    let id = IdSource::after(None).next(at("2026-11-23T10:00:00Z"));
+    let old = rusqlite::Connection::open(directory.path().join("tradewind.db")).expect("a database");
+    old.execute_batch(&format!("{} PRAGMA user_version = 1;", include_str!("../schema/1.sql"))).expect("version 1");
+    old.execute(
+        "INSERT INTO tasks (id, state, module, function, queue, priority_weight, try_number, max_tries, fence,
+                            lost_in_row, queued_at, cpu_us, peak_memory_bytes, host_bytes, log_bytes, last_event)
+         VALUES (?1, 2, zeroblob(32), 'run', 'default', 1, 0, 1, 0, 0, 0, 0, 0, 0, 7, 0)",
+        [id.as_u64() as i64],
+    )
+    .expect("a task of version 1");
+    drop(old);
+    drop(directory.writer().expect("brought up"));
+    let task = directory.history().expect("a reader").task(id).expect("read").expect("the task");
+    assert_eq!((task.spec.args.len(), task.usage.host_calls, task.usage.log_bytes), (0, 0, 7));
 }
 
 #[test]
