@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use wasmtime::component::Linker;
 
+use super::capability;
 use super::limits::MemoryMeter;
 use super::log::{LogLevel, LogLine, LogSink, LogStream};
 use super::meter::Meter;
@@ -43,6 +44,9 @@ pub(super) struct Host {
 pub(super) fn linker(engine: &wasmtime::Engine) -> Result<Linker<Host>, SandboxError> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(SandboxError::engine("link WASI"))?;
+    linker.allow_shadowing(true);
+    capability::sockets::add_to_linker(&mut linker).map_err(SandboxError::engine("link sockets"))?;
+    linker.allow_shadowing(false);
     bindings::Task::add_to_linker::<Host, wasmtime::component::HasSelf<Host>>(&mut linker, called)
         .map_err(SandboxError::engine("link tradewind:task"))?;
     Ok(linker)
