@@ -1,5 +1,5 @@
-//! Normal work beside abusers: endless loops and memory bombs hold 14 of 16 slots, and no-ops and
-//! probes go on.
+//! Normal work beside abusers: 14 of 16 slots are held by guests that compute, allocate, print, log, call
+//! the host and fill memory without end, and no-ops and probes go on.
 //!
 //! `cargo bench --bench abusers`; SECONDS=20 changes how long.
 
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::{Client, setup, task};
+use support::{Client, guests, setup, task};
 
 fn main() {
     if std::env::args().any(|argument| argument == "--test") {
@@ -25,18 +25,33 @@ fn main() {
 }
 
 async fn run(lasting: Duration) {
-    let (_server, client, module) = setup().start_with_guests().await;
+    let server = setup().with_setting("worker.slots", 16).start().await;
+    let client = server.client();
+    let ordinary = client.push(guests::tasks()).await;
+    let abuse = client.push(guests::abuse()).await;
     let noop = client.push(&tradewind::sandbox::guests::noop()).await;
     let noop = json!({"module": noop, "input": {"input": ""}});
     client.run(&noop).await;
     report("alone", &client, &noop, lasting / 4).await;
 
     let over = Arc::new(AtomicBool::new(false));
-    let bomb = |limits: Value| json!({"execution_timeout": "5m", "cpu_time": "5m", "memory_bytes": limits});
+    let fill = json!({"mib": 500, "rounds": 1_000_000});
+    let kinds = [
+        task(&ordinary, "spin", json!(null)),
+        task(&ordinary, "alloc", json!({"mib": 2_000})),
+        task(&abuse, "call_the_host", json!(null)),
+        task(&abuse, "flood_stdout", json!(null)),
+        task(&abuse, "flood_the_log", json!(null)),
+        task(&abuse, "write_nothing", json!(null)),
+        task(&abuse, "fill_memory", fill),
+        task(&abuse, "hoard_handles", json!(null)),
+        task(&abuse, "recurse", json!(null)),
+    ];
     for n in 0..14 {
-        let mut abuse =
-            if n % 2 == 0 { task(&module, "spin", json!(null)) } else { task(&module, "alloc", json!({"mib": 2_000})) };
-        abuse["limits"] = bomb(json!(512 << 20));
+        let mut abuse = kinds[n % kinds.len()].clone();
+        let ceiling = 10_000_000_000_u64;
+        abuse["limits"] =
+            json!({"execution_timeout": "5m", "cpu_time": "5m", "memory_bytes": 512 << 20, "host_calls": ceiling});
         let (client, over) = (client.clone(), over.clone());
         tokio::task::spawn_local(async move {
             while !over.load(Ordering::Relaxed) {
@@ -45,7 +60,8 @@ async fn run(lasting: Duration) {
         });
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
-    report("beside 7 endless loops and 7 memory bombs", &client, &noop, lasting).await;
+    report("beside 14 abusers of nine kinds", &client, &noop, lasting).await;
+    println!("    the server holds {} MiB", support::resident_bytes(server.pid()) >> 20);
     over.store(true, Ordering::Relaxed);
 }
 

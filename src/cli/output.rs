@@ -41,21 +41,25 @@ impl Output {
         self.bytes(format!("{line}\n").as_bytes())
     }
 
-    /// One value on one line, as it came.
+    /// One value on one line. What could steer a terminal is written as `\u009b`, which is the same value.
     pub(super) fn json(&self, value: &Json) -> Result<(), CliError> {
-        self.line(value.as_str())
+        self.line(&text::json(value.as_str()))
     }
 
     /// A list in the form the API has for it.
     pub(super) fn json_list(&self, items: &[Json], next_cursor: Option<&str>) -> Result<(), CliError> {
         let list = serde_json::json!({ "items": items, "next_cursor": next_cursor });
-        self.line(&list.to_string())
+        self.line(&text::json(&list.to_string()))
     }
 
     /// A value for whoever looks: set out and harmless on a terminal, as it came elsewhere.
     pub(super) fn value(&self, value: &Json) -> Result<(), CliError> {
         if !self.terminal || self.is_json() {
             return self.json(value);
+        }
+        // A program's text, say: without quotes, and with its line ends.
+        if let Ok(whole) = serde_json::from_str::<String>(value.as_str()) {
+            return self.line(&text::lines(whole.trim_end_matches('\n')));
         }
         let shown = value
             .to_value()

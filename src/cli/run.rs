@@ -10,7 +10,8 @@ use serde::Serialize;
 use super::error::CliError;
 use super::{Context, connect, follow, push, text};
 use crate::client::Task;
-use crate::model::{ByteSize, Json, QueueName, Span, Timestamp};
+use crate::model::grants::{HttpGrant, NotAHost, ScratchGrant};
+use crate::model::{ByteSize, Grants, Json, QueueName, Span, Timestamp};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,6 +20,8 @@ Examples:
   tradewind run stats.wasm mean --input @numbers.json --memory 512MiB
   jq .orders export.json | tradewind run etl:1.4 parse --input - > parsed.json
   tradewind run etl:1.4 nightly --detach        print the id and leave
+  tradewind run ripgrep.wasm --input @book.json --arg=-c --arg=whale
+  tradewind run fetch.wasm --allow-http api.example.org --env LANG=en --scratch 64MiB
 
 The log goes to stderr, the result to stdout.
 Exit code 0 when the task succeeded, 1 when it did not.";
@@ -51,6 +54,21 @@ pub(super) struct RunCommand {
     #[arg(long, group = "until")]
     detach: bool,
 
+    /// An argument of a command-line program; may be repeated
+    #[arg(long = "arg", value_name = "ARG", allow_hyphen_values = true)]
+    args: Vec<String>,
+    /// Grant HTTP requests to a host, `*.example.org` or `*`, with `:PORT` for another port than 80 and 443; may be repeated
+    #[arg(long = "allow-http", value_name = "HOST[:PORT]", value_parser = http_grant)]
+    http: Vec<HttpGrant>,
+    /// Grants of HTTP lead to private and loopback addresses too
+    #[arg(long, requires = "http")]
+    allow_private: bool,
+    /// Set a variable of the guest's environment; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = variable)]
+    env: Vec<(String, String)>,
+    /// Grant a directory /scratch of this size, gone after the try
+    #[arg(long, value_name = "SIZE")]
+    scratch: Option<ByteSize>,
     /// Tries after the first [default: 0]
     #[arg(long, value_name = "N")]
     retries: Option<u32>,
@@ -91,6 +109,10 @@ struct TaskRequest<'a> {
     function: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     input: Option<Json>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    args: &'a [String],
+    #[serde(skip_serializing_if = "Grants::is_empty")]
+    grants: Grants,
     #[serde(skip_serializing_if = "LimitsRequest::is_empty")]
     limits: LimitsRequest,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -159,6 +181,8 @@ impl RunCommand {
             module,
             function: self.function.as_deref(),
             input,
+            args: &self.args,
+            grants: self.grants(),
             limits: LimitsRequest {
                 memory_bytes: self.memory,
                 execution_timeout: self.timeout,
@@ -172,6 +196,39 @@ impl RunCommand {
             labels: self.labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect(),
         };
         Json::of(&request).map_err(|error| CliError::Usage(format!("the task cannot be written as JSON: {error}")))
+    }
+}
+
+impl RunCommand {
+    fn grants(&self) -> Grants {
+        let private_addresses = self.allow_private;
+        Grants {
+            http: self.http.iter().map(|grant| HttpGrant { private_addresses, ..grant.clone() }).collect(),
+            env: self.env.iter().cloned().collect(),
+            scratch: self.scratch.map(|size| ScratchGrant { bytes: size.get() }),
+        }
+    }
+}
+
+/// `api.example.org`, `*.example.org:8443`, `[::1]:8080`.
+fn http_grant(text: &str) -> Result<HttpGrant, String> {
+    // An IPv6 address has colons of its own; brackets tell it from its port.
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') && (!host.contains(':') || host.ends_with(']')) => (host, Some(port)),
+        _ => (text, None),
+    };
+    let host = host.parse().map_err(|error: NotAHost| error.to_string())?;
+    let ports = match port {
+        None => vec![80, 443],
+        Some(port) => vec![port.parse().map_err(|_| format!("`{port}` is no port: write a number from 1 to 65535"))?],
+    };
+    Ok(HttpGrant { host, ports, methods: None, private_addresses: false })
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write KEY=VALUE, for example LANG=en".to_owned()),
     }
 }
 
@@ -242,6 +299,27 @@ mod tests {
                 "limits": {"memory_bytes": 1_073_741_824, "execution_timeout": "1m30s"}, "labels": {"a": "b", "c": "d"}
             })
         );
+    }
+
+    #[test]
+    fn grants_are_written_as_flags() {
+        assert_eq!(
+            request(
+                "run fetch --arg=-v --arg x --allow-http api.example.org --allow-http [::1]:8080 --allow-private \
+                 --env LANG=en --scratch 1MiB"
+            ),
+            serde_json::json!({
+                "module": "fetch", "args": ["-v", "x"],
+                "grants": {
+                    "http": [{"host": "api.example.org", "ports": [80, 443], "private_addresses": true},
+                             {"host": "::1", "ports": [8080], "private_addresses": true}],
+                    "env": {"LANG": "en"}, "scratch": {"bytes": 1_048_576}
+                }
+            })
+        );
+        for wrong in ["a b", "http://a", "a:port", "a:99999"] {
+            assert!(http_grant(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::output::Field;
 use super::run::label;
 use super::{Context, connect, text};
 use crate::client::{Call, Client, ClientError, Task};
-use crate::model::{Json, Outcome, TaskState};
+use crate::model::{Grants, Json, Outcome, TaskState};
 
 /// The most that one page holds.
 const PAGE: usize = 1000;
@@ -185,6 +185,8 @@ impl ShowCommand {
             ("try", task.try_number.into()),
             ("module", task.module.into()),
             ("function", task.function.into()),
+            ("arguments", Field::or_dash((!task.args.is_empty()).then(|| task.args.join(" ")))),
+            ("grants", Field::or_dash(granted(task.grants.as_ref()))),
             ("queue", task.queue.into()),
             ("labels", Field::or_dash((!labels.is_empty()).then(|| labels.join(", ")))),
             ("queued", task.queued_at.into()),
@@ -196,6 +198,7 @@ impl ShowCommand {
             pairs.push(("processor", text::milliseconds(usage.cpu_us as f64 / 1e3).into()));
             pairs.push(("peak memory", text::size(usage.peak_memory_bytes).into()));
             pairs.push(("log", text::size(usage.log_bytes).into()));
+            pairs.push(("host", format!("{}, {} calls", text::size(usage.host_bytes), usage.host_calls).into()));
         }
         if let Some(kept) = task.result_ref {
             pairs.push(("result", format!("{}, {}", text::size(kept.bytes), kept.digest).into()));
@@ -211,6 +214,19 @@ impl ShowCommand {
         }
         context.output.pairs(pairs)
     }
+}
+
+/// What a task was granted, on one line. The values of its environment are not shown.
+fn granted(grants: Option<&Grants>) -> Option<String> {
+    let grants = grants.filter(|grants| !grants.is_empty())?;
+    let http = grants.http.iter().map(|grant| {
+        let ports = grant.ports.iter().map(u16::to_string).collect::<Vec<_>>().join(",");
+        let private = if grant.private_addresses { " (private too)" } else { "" };
+        format!("http {}:{ports}{private}", grant.host)
+    });
+    let env = grants.env.keys().map(|key| format!("env {key}"));
+    let scratch = grants.scratch.iter().map(|scratch| format!("scratch {}", text::size(scratch.bytes)));
+    Some(http.chain(env).chain(scratch).collect::<Vec<_>>().join(", "))
 }
 
 impl LogsCommand {

@@ -1,5 +1,6 @@
 //! Text for a terminal: what a stranger wrote cannot steer it, and numbers have sizes people read.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -12,6 +13,26 @@ pub(super) fn line(text: &str) -> String {
 /// A guest's log line can therefore not pass for another line of the log.
 pub(super) fn lines(text: &str) -> String {
     escape(text, "\n  ")
+}
+
+/// JSON, with every character that could steer a terminal escaped. JSON itself escapes only the oldest of them.
+pub(super) fn json(text: &str) -> Cow<'_, str> {
+    let steers = |character: char| character.is_control() || turns_direction(character);
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 64);
+    for character in text.chars() {
+        match character {
+            // Between values, where line ends and tabs may stand; within texts they are escaped already.
+            '\n' | '\t' | '\r' => out.push(' '),
+            _ if steers(character) => {
+                let _ = write!(out, "\\u{:04x}", u32::from(character));
+            }
+            _ => out.push(character),
+        }
+    }
+    Cow::Owned(out)
 }
 
 fn escape(text: &str, line_end: &str) -> String {
@@ -98,6 +119,15 @@ mod tests {
             assert_eq!(lines(written), shown);
         }
         assert_eq!(line("two\nlines"), "two\\nlines");
+    }
+
+    #[test]
+    fn json_for_a_terminal_has_the_same_value() {
+        let value = "\u{9b}31m \u{202e} \u{7f} \u{1b} \n 🦀";
+        let written = serde_json::to_string(value).expect("JSON");
+        let shown = json(&written);
+        assert!(!shown.contains(char::is_control) && !shown.contains('\u{202e}'), "{shown}");
+        assert_eq!(serde_json::from_str::<String>(&shown).expect("JSON"), value);
     }
 
     #[test]

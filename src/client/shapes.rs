@@ -7,7 +7,7 @@ use std::fmt;
 use serde::Deserialize;
 
 use crate::model::task::ArtifactRef;
-use crate::model::{Digest, FunctionInfo, Json, Outcome, TaskError, TaskState, Timestamp, Usage};
+use crate::model::{Digest, FunctionInfo, Grants, Json, Outcome, TaskError, TaskState, Timestamp, Usage};
 
 /// A refusal, `application/problem+json`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -95,6 +95,10 @@ pub struct Task {
     pub duration_ms: Option<f64>,
     #[serde(default)]
     pub usage: Option<Usage>,
+    #[serde(default)]
+    pub args: Vec<String>,
+    #[serde(default)]
+    pub grants: Option<Grants>,
 }
 
 /// A module as the server shows it.
