@@ -93,8 +93,10 @@ settings! {
     }
     /// The in-process worker.
     worker: WorkerSettings {
-        /// Attempts that run at once. Default: 8 for each core.
+        /// Attempts that compute at once. Default: 8 for each core.
         slots: usize = 8 * cores(),
+        /// Attempts that may besides wait in a host call: for a timer, or another system's answer.
+        waiting: usize = 10_000,
         /// Threads that run guests. Default: one for each core.
         guest_threads: usize = cores(),
         /// Compiled modules kept mapped, by the size of their code.

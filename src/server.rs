@@ -175,7 +175,8 @@ fn coordinator_settings(settings: &Settings, unnamed: mpsc::UnboundedSender<Swep
             remember_keys: keys,
             ..EngineConfig::default()
         },
-        slots: settings.worker.slots as u32,
+        slots: u32::try_from(settings.worker.slots).unwrap_or(u32::MAX),
+        waiting: u32::try_from(settings.worker.waiting).unwrap_or(u32::MAX),
         max_waiting_submissions: settings.engine.max_waiting_submissions,
         batch_changes: settings.engine.batch_changes,
         max_task_bytes: settings.server.max_task_body_bytes.get() as usize,
