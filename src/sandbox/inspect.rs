@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use wasmtime::component::Component;
 
-use super::attempt::{Answer, Bounds, Call, End, attempt};
+use super::attempt::{Answer, Bounds, Call, End, Outside, attempt};
 use super::compile::{UploadError, in_background};
 use super::compiled::CompiledFile;
 use super::host::{Descriptor, Host, TASKS_INTERFACE};
@@ -77,7 +77,8 @@ impl Sandbox {
 
     async fn list_tasks(&self, component: &Component) -> Result<Vec<Descriptor>, UploadError> {
         let _room = self.room().await;
-        let instance = self.0.linker.instantiate_pre(component).map_err(SandboxError::engine("link a module"))?;
+        let instance =
+            self.0.linker.instantiate_pre(component).map_err(SandboxError::engine("link a module"))?;
         let list_tasks = tasks_export(component, "list-tasks")
             .ok_or_else(|| invalid(format!("exports {TASKS_INTERFACE} without list-tasks")))?;
         let context = TaskContext {
@@ -89,7 +90,8 @@ impl Sandbox {
         let host = Host::new(LIST_TASKS_MEMORY_BYTES, context, Arc::new(NoLog));
         let bounds = Bounds { wall: LIST_TASKS_TIME, cpu: LIST_TASKS_TIME, answer_bytes: MAX_DESCRIPTORS_BYTES };
         let call = Call::ListTasks { list_tasks: &list_tasks };
-        let asked = attempt(&self.0, &instance, host, call, &bounds, &StopSignal::new()).await?;
+        let outside = Outside { stop: &StopSignal::new(), on_wait: None };
+        let asked = attempt(&instance, host, call, &bounds, outside).await?;
         match asked.end {
             End::Answered(Answer::Descriptors(descriptors)) => Ok(descriptors),
             End::Answered(_) => Err(invalid("answered list-tasks with something else").into()),

@@ -11,7 +11,8 @@
 //!    once, for all attempts.
 //! 3. An attempt is one [`run`]: a fresh store with its [`limits`], on a guest
 //!    thread ([`threads`]), for slices of time ([`ticker`]), until it ends, is
-//!    stopped ([`stop`]) or meets a bound. Its lines go to the [`log`].
+//!    stopped ([`stop`]) or meets a bound. Its lines go to the [`log`]; who wants to
+//!    know hears when it waits ([`wait`]).
 //!
 //! The guest's failure is a value, ours is an error: [`run`] answers
 //! `Result<Ending, SandboxError>` and never mixes the two.
@@ -34,6 +35,7 @@ mod stop;
 mod threads;
 mod ticker;
 pub mod values;
+mod wait;
 mod wasi;
 
 #[cfg(test)]
@@ -58,6 +60,7 @@ pub use self::stop::StopSignal;
 pub use self::threads::{GuestTask, GuestThreads};
 use self::ticker::Ticker;
 pub use self::values::InputProblem;
+pub use self::wait::WaitListener;
 
 /// Everything needed to compile, load and run modules. Cheap to clone; made once.
 #[derive(Clone)]

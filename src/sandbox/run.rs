@@ -9,13 +9,14 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::{Trap, WasmBacktrace};
 
-use super::attempt::{Answer, Attempt, Bounds, Call, End, Stopped, attempt};
+use super::attempt::{Answer, Attempt, Bounds, Call, End, Outside, Stopped, attempt};
 use super::compile::shortened;
 use super::host::{GuestRetryAdvice, Host, Interruption};
 use super::log::LogSink;
 use super::module::{Function, Module};
 use super::stop::StopSignal;
 use super::values::{InputProblem, LiftError, Returned};
+use super::wait::WaitListener;
 use super::{Sandbox, SandboxError};
 use crate::model::{Json, Limits, Outcome, RetryAdvice, TaskError, TaskId, Timestamp, Usage};
 
@@ -27,6 +28,8 @@ pub struct Job {
     pub context: TaskContext,
     pub log: Arc<dyn LogSink>,
     pub stop: StopSignal,
+    /// Told when the guest waits in a host call, and when it computes again.
+    pub on_wait: Option<Arc<dyn WaitListener>>,
 }
 
 /// What a guest may know about itself.
@@ -105,7 +108,8 @@ impl Sandbox {
             };
             let memory_bytes = limits.memory_bytes.min(sandbox.0.max_memory_bytes);
             let host = Host::new(memory_bytes, job.context, job.log.clone());
-            let attempt = attempt(&sandbox.0, module.instance(), host, call, &bounds, &job.stop).await?;
+            let outside = Outside { stop: &job.stop, on_wait: job.on_wait.as_deref() };
+            let attempt = attempt(module.instance(), host, call, &bounds, outside).await?;
             Ok(ending(attempt, limits, &job.input, &*job.log))
         }
     }

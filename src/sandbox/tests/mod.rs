@@ -89,6 +89,7 @@ fn job(function: &str, input: &str) -> Job {
         },
         log: Arc::new(NoLog),
         stop: StopSignal::new(),
+        on_wait: None,
     }
 }
 
@@ -355,6 +356,41 @@ fn a_full_pool_waits() {
     for (stop, task) in sleepers {
         stop.stop();
         assert_eq!(wait(task).expect("an ending").outcome, Outcome::Cancelled);
+    }
+}
+
+/// Notes every word about a wait.
+#[derive(Default)]
+struct Heard(Mutex<Vec<&'static str>>);
+
+impl WaitListener for Heard {
+    fn parked(&self) {
+        self.0.lock().push("parked");
+    }
+
+    fn resumed(&self) {
+        self.0.lock().push("resumed");
+    }
+}
+
+#[test]
+fn it_is_told_when_a_guest_waits_and_when_it_computes_again() {
+    let house = House::new();
+    let module = house.guest(WASI);
+    for (function, input, expected) in [
+        ("print", "{}", &[][..]),
+        // Gives way at the end of each slice, which is no wait.
+        ("spin", "{}", &[]),
+        ("sleep", r#"{"nanoseconds": 0}"#, &[]),
+        // It goes on for less than a slice.
+        ("sleep", r#"{"nanoseconds": 20000000}"#, &["parked"]),
+        ("sleep-and-spin", r#"{"nanoseconds": 20000000}"#, &["parked", "resumed"]),
+    ] {
+        let heard = Arc::new(Heard::default());
+        let mut job = job(function, input).limits(|limits| limits.cpu_time = Span::from_millis(30));
+        job.on_wait = Some(heard.clone());
+        house.run(&module, job);
+        assert_eq!(*heard.0.lock(), expected, "{function}");
     }
 }
 
