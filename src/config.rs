@@ -16,6 +16,7 @@ use figment::{Figment, Metadata, Profile, Provider};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::model::{ByteSize, Limits, Span};
+use crate::sandbox::most_guests_here;
 
 /// The file that is read when none is named and it exists.
 pub const DEFAULT_FILE: &str = "tradewind.toml";
@@ -95,8 +96,8 @@ settings! {
     worker: WorkerSettings {
         /// Attempts that compute at once. Default: 8 for each core.
         slots: usize = 8 * cores(),
-        /// Attempts that may besides wait in a host call: for a timer, or another system's answer.
-        waiting: usize = 10_000,
+        /// Attempts that may besides wait in a host call: for a timer, or another system's answer. Each takes 4 GiB of address space. Default: 10 000, or what `vm.max_map_count` allows beside the slots.
+        waiting: usize = waiting_beside(8 * cores()),
         /// Threads that run guests. Default: one for each core.
         guest_threads: usize = cores(),
         /// Compiled modules kept mapped, by the size of their code.
@@ -178,6 +179,11 @@ impl LimitSettings {
             log_bytes: self.log_bytes.get(),
         }
     }
+}
+
+/// A system of the usual limits has mappings for 10 000 waiting guests and 343 others.
+fn waiting_beside(slots: usize) -> usize {
+    most_guests_here().saturating_sub(slots).min(10_000)
 }
 
 fn cores() -> usize {

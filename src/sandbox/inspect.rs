@@ -15,7 +15,7 @@ use super::module::{Exported, exported, tasks_export};
 use super::run::TaskContext;
 use super::stop::StopSignal;
 use super::values::Signature;
-use super::{Refused, Sandbox, SandboxError, schema};
+use super::{Refused, Sandbox, SandboxError, pool, schema};
 use crate::model::{FunctionInfo, Json, ModuleInfo, ModuleKind, TaskId, Timestamp};
 
 /// Bounds on asking a module for its tasks. It has no grant and no log.
@@ -40,12 +40,12 @@ impl Sandbox {
         if !functions.iter().any(|function| function.not_callable.is_none()) {
             return Err(no_functions(&functions).into());
         }
-        let imports = component.component_type().imports(&self.0.engine).map(|(name, _)| name.to_owned()).collect();
+        let imports = component.component_type().imports(component.engine()).map(|(name, _)| name.to_owned()).collect();
         Ok(ModuleInfo { digest: file.digest(), size_bytes, kind, functions, imports, grants_needed: Vec::new() })
     }
 
     fn functions(&self, component: &Component) -> Vec<FunctionInfo> {
-        let functions = exported(self, component).into_iter();
+        let functions = exported(component).into_iter();
         functions
             .map(|Exported { name, ty, .. }| match Signature::of(&ty) {
                 Ok(signature) => FunctionInfo {
@@ -76,9 +76,9 @@ impl Sandbox {
     }
 
     async fn list_tasks(&self, component: &Component) -> Result<Vec<Descriptor>, UploadError> {
-        let _room = self.room().await;
+        let _room = self.room(pool::room_needed(component)).await;
         let instance =
-            self.0.linker.instantiate_pre(component).map_err(SandboxError::engine("link a module"))?;
+            self.machine().linker.instantiate_pre(component).map_err(SandboxError::engine("link a module"))?;
         let list_tasks = tasks_export(component, "list-tasks")
             .ok_or_else(|| invalid(format!("exports {TASKS_INTERFACE} without list-tasks")))?;
         let context = TaskContext {

@@ -89,7 +89,7 @@ impl Sandbox {
     ) -> impl Future<Output = Result<Ending, SandboxError>> + Send + 'static {
         let (sandbox, module) = (self.clone(), module.clone());
         async move {
-            let Some(_room) = sandbox.room_unless_stopped(&job.stop).await else {
+            let Some(_room) = sandbox.room_unless_stopped(module.room_needed(), &job.stop).await else {
                 return Ok(Ending::of(Verdict::cancelled()));
             };
             let call = match module.function(&job.function) {
@@ -114,11 +114,11 @@ impl Sandbox {
         }
     }
 
-    async fn room_unless_stopped(&self, stop: &StopSignal) -> Option<OwnedSemaphorePermit> {
-        if let Ok(permit) = self.0.room.clone().try_acquire_owned() {
-            return Some(permit);
+    async fn room_unless_stopped(&self, needed: u32, stop: &StopSignal) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permits) = self.0.room.clone().try_acquire_many_owned(needed) {
+            return Some(permits);
         }
-        let mut room = pin!(self.room());
+        let mut room = pin!(self.room(needed));
         poll_fn(
             |cx| {
                 if stop.is_stopped_or_wakes(cx.waker()) { Poll::Ready(None) } else { room.as_mut().poll(cx).map(Some) }

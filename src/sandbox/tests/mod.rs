@@ -329,7 +329,7 @@ fn a_full_pool_waits() {
     let sleeper = house.guest(WASI);
     let noop = house.module(&guests::noop());
     let (log, said) = lines();
-    let room = engine::capacity(&SandboxSettings { slots: 1, ..SandboxSettings::default() });
+    let room = pool::capacity(&SandboxSettings { slots: 1, ..SandboxSettings::default() });
     let sleepers: Vec<_> = (0..room)
         .map(|_| {
             let job = job("sleep", r#"{"nanoseconds": 3600000000000}"#).log(log.clone());
@@ -504,7 +504,7 @@ fn a_task_with_a_schema_that_reaches_outside_is_refused() {
 #[test]
 fn a_component_built_for_1_0_runs_on_a_host_of_1_9() {
     let house = House::new();
-    let engine = &house.sandbox.0.engine;
+    let engine = &house.sandbox.machine().engine;
     let mut linker = wasmtime::component::Linker::<()>::new(engine);
     let mut log = linker.instance("tradewind:task/log@1.9.0").expect("an instance");
     log.func_new("write", |_, _, _, _| Ok(())).expect("defined");
@@ -575,7 +575,7 @@ fn what_is_no_component_of_ours_is_refused_with_its_reason() {
 #[test]
 fn what_is_said_to_be_offered_is_linked() {
     let house = House::new();
-    let mut linker = host::linker(&house.sandbox.0.engine).expect("a linker");
+    let mut linker = host::linker(&house.sandbox.machine().engine).expect("a linker");
     let mut define = |name: &str| linker.root().func_wrap(name, |_, (): ()| Ok(()));
     for (interface, major) in compile::OFFERED {
         // Under the very version that is linked, the name is taken.
