@@ -32,6 +32,7 @@ fn main() {
     let settings = CoordinatorSettings {
         engine: EngineConfig::default(),
         slots: 16,
+        waiting: 0,
         max_waiting_submissions: 1_000_000,
         batch_changes: setting("BATCH", 2_048),
         max_task_bytes: 8 << 20,

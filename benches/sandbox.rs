@@ -116,6 +116,7 @@ impl House {
             },
             log: log.clone(),
             stop: StopSignal::new(),
+            on_wait: None,
         };
         Self { sandbox, module, runtime, job: Box::new(job) }
     }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::model::grants::HostPattern;
 use crate::model::{ByteSize, Ceiling, Limits, Span};
+use crate::sandbox::most_guests_here;
 
 /// The file that is read when none is named and it exists.
 pub const DEFAULT_FILE: &str = "tradewind.toml";
@@ -94,8 +95,10 @@ settings! {
     }
     /// The in-process worker.
     worker: WorkerSettings {
-        /// Attempts that run at once. Default: 8 for each core.
+        /// Attempts that compute at once. Default: 8 for each core.
         slots: usize = 8 * cores(),
+        /// Attempts that may besides wait in a host call: for a timer, or another system's answer. Each takes 4 GiB of address space. Default: 10 000, or what `vm.max_map_count` allows beside the slots.
+        waiting: usize = waiting_beside(8 * cores()),
         /// Threads that run guests. Default: one for each core.
         guest_threads: usize = cores(),
         /// Compiled modules kept mapped, by the size of their code.
@@ -236,6 +239,11 @@ impl<'de> Deserialize<'de> for HostPatterns {
         let patterns: Result<_, _> = written.iter().map(|text| text.parse()).collect();
         patterns.map(Self).map_err(serde::de::Error::custom)
     }
+}
+
+/// A system of the usual limits has mappings for 10 000 waiting guests and 343 others.
+fn waiting_beside(slots: usize) -> usize {
+    most_guests_here().saturating_sub(slots).min(10_000)
 }
 
 fn cores() -> usize {

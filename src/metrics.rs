@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::engine::Gauges;
 use crate::model::Outcome;
 
 /// Counted since the start of the process.
@@ -15,7 +16,8 @@ pub struct Metrics {
     commits: AtomicU64,
     committed_tasks: AtomicU64,
     resident: AtomicU64,
-    running: AtomicU64,
+    computing: AtomicU64,
+    waiting: AtomicU64,
     slots: AtomicU64,
     http_requests: AtomicU64,
 }
@@ -39,10 +41,11 @@ impl Metrics {
         self.committed_tasks.fetch_add(tasks as u64, Relaxed);
     }
 
-    pub fn gauges(&self, resident: usize, running: u32, slots: u32) {
-        self.resident.store(resident as u64, Relaxed);
-        self.running.store(running.into(), Relaxed);
-        self.slots.store(slots.into(), Relaxed);
+    pub fn gauges(&self, now: Gauges) {
+        self.resident.store(now.resident as u64, Relaxed);
+        self.computing.store(now.computing.into(), Relaxed);
+        self.waiting.store(now.waiting.into(), Relaxed);
+        self.slots.store(now.slots.into(), Relaxed);
     }
 
     pub fn http_request(&self) {
@@ -70,7 +73,8 @@ impl Metrics {
         metric("counter", "commits_total", "Durable commits.", &one(&self.commits));
         metric("counter", "committed_tasks_total", "Task rows written by commits.", &one(&self.committed_tasks));
         metric("gauge", "resident_tasks", "Tasks in the coordinator's memory.", &one(&self.resident));
-        metric("gauge", "running_attempts", "Attempts that hold a slot.", &one(&self.running));
+        metric("gauge", "computing_attempts", "Attempts that compute, each in a slot.", &one(&self.computing));
+        metric("gauge", "waiting_attempts", "Attempts that wait in a host call.", &one(&self.waiting));
         metric("gauge", "slots", "Slots of all workers.", &one(&self.slots));
         metric("counter", "http_requests_total", "Requests answered.", &one(&self.http_requests));
         text

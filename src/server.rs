@@ -83,6 +83,8 @@ pub struct Server {
 
 impl Server {
     pub async fn start(settings: Settings) -> Result<Self, ServerError> {
+        // First of all: while the store opens, the pool is reserved.
+        let sandbox = Sandbox::new(&sandbox_settings(&settings), &tokio::runtime::Handle::current())?;
         let data = DataDirectory::open(&settings.server.data_dir)?;
         let address = settings.server.listen;
         let listening = |error| ServerError::Listen { address, error };
@@ -103,7 +105,6 @@ impl Server {
         let artifacts = Artifacts::local(&artifacts_path).map_err(file(artifacts_path))?;
         let logs_path = data.path().join("logs");
         let segments = Segments::open(&logs_path).map_err(file(logs_path))?;
-        let sandbox = Sandbox::new(&sandbox_settings(&settings), &tokio::runtime::Handle::current())?;
         let modules = modules(&settings, &data, &sandbox, &artifacts, &reads, &coordinator)?;
         let live = LiveAttempts::default();
         let worker = LocalWorker::new(
@@ -140,7 +141,7 @@ impl Server {
         let pid = format!("{}\n{address}\n", std::process::id());
         std::fs::write(&pid_file, pid).map_err(file(pid_file.clone()))?;
         tracing::info!(
-            %address, data = %data.path().display(), slots = settings.worker.slots, sandboxes = sandbox.allocator(),
+            %address, data = %data.path().display(), slots = settings.worker.slots, waiting = settings.worker.waiting,
             "ready; the first token lies in admin.token in the data directory"
         );
         Ok(Self { address, coordinator, running, sandbox, shutdown, serving, pid_file, _data: data })
@@ -175,7 +176,8 @@ fn coordinator_settings(settings: &Settings, unnamed: mpsc::UnboundedSender<Swep
             remember_keys: keys,
             ..EngineConfig::default()
         },
-        slots: settings.worker.slots as u32,
+        slots: u32::try_from(settings.worker.slots).unwrap_or(u32::MAX),
+        waiting: u32::try_from(settings.worker.waiting).unwrap_or(u32::MAX),
         max_waiting_submissions: settings.engine.max_waiting_submissions,
         batch_changes: settings.engine.batch_changes,
         max_task_bytes: settings.server.max_task_body_bytes.get() as usize,
@@ -193,6 +195,7 @@ fn coordinator_settings(settings: &Settings, unnamed: mpsc::UnboundedSender<Swep
 fn sandbox_settings(settings: &Settings) -> SandboxSettings {
     SandboxSettings {
         slots: settings.worker.slots,
+        waiting: settings.worker.waiting,
         max_memory_bytes: settings.sandbox.max_memory_bytes.get(),
         guest_threads: settings.worker.guest_threads,
     }

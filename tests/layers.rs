@@ -10,7 +10,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("engine", &["model"]),
     ("files", &[]),
-    ("metrics", &["model"]),
+    ("metrics", &["model", "engine"]),
     ("store", &["model", "engine", "files"]),
     ("artifacts", &["model", "files"]),
     ("sandbox", &["model", "files"]),

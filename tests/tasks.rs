@@ -17,7 +17,7 @@ async fn server() -> (TestServer, Client, String) {
 
 /// One attempt at a time, so that the order of attempts is the order of choice.
 async fn server_with_one_slot() -> (TestServer, Client, String) {
-    setup().with_setting("worker.slots", 1).start_with_guests().await
+    setup().with_setting("worker.slots", 1).with_setting("worker.waiting", 0).start_with_guests().await
 }
 
 fn id(task: &Value) -> &str {
@@ -222,6 +222,30 @@ async fn what_still_runs_at_a_graceful_stop_is_handed_back_at_no_cost() {
     assert_eq!((&ended["state"], &ended["try_number"]), (&json!("success"), &json!(1)), "{ended}");
     let attempts = server.client().items(&format!("/api/v1/tasks/{}/attempts", id(&long))).await;
     assert_eq!(attempts.len(), 2, "the one that was handed back, and the one that ended: {attempts:?}");
+}
+
+#[tokio::test]
+async fn tasks_that_wait_leave_their_slot_to_others_and_are_handed_back_like_them() {
+    let one_slot = setup().with_setting("worker.slots", 1).with_setting("server.graceful_stop", "50ms");
+    let (mut server, client, module) = one_slot.with_setting("worker.waiting", 40).start_with_guests().await;
+    let sleeps: Vec<Value> = (0..40).map(|_| task(&module, "sleep", json!({"ms": 600_000}))).collect();
+    let sleeps = client.batch(&sleeps, "").await;
+    for sleep in &sleeps {
+        client.when_running(id(sleep)).await;
+    }
+    let ended = client.run(&task(&module, "echo", json!("beside them"))).await;
+    assert_eq!(ended["result"], "beside them");
+    let metrics = client.get("/metrics").await.unwrap().text();
+    assert!(metrics.contains("waiting_attempts 40\n"), "{metrics}");
+    // A task may be cancelled while it waits, and gives its room back.
+    client.cancel(id(&sleeps[0])).await.expect(200);
+    client.run(&task(&module, "echo", json!(null))).await;
+    assert!(server.stop().await.success());
+    server.restart().await;
+    let attempts = format!("/api/v1/tasks/{}/attempts", id(&sleeps[39]));
+    let handed_back = server.client().items(&attempts).await;
+    assert_eq!(handed_back[0]["outcome"], Value::Null, "{handed_back:?}");
+    server.client().when_running(id(&sleeps[39])).await;
 }
 
 #[tokio::test]

@@ -39,8 +39,10 @@ use turn::Turn;
 #[derive(Debug, Clone)]
 pub struct CoordinatorSettings {
     pub engine: EngineConfig,
-    /// Slots of this process. Default 8 a processor.
+    /// Attempts of this process that may compute at once. Default 8 a processor.
     pub slots: u32,
+    /// Attempts of this process that may besides wait in a host call. Default 10 000.
+    pub waiting: u32,
     /// Submissions accepted into the mailbox and not applied yet; more are told to come back. Default 50 000.
     pub max_waiting_submissions: usize,
     /// Changes after which a batch takes no further submissions. Default 2 048.
@@ -132,6 +134,18 @@ pub(crate) enum Message {
         task: TaskId,
         fence: u32,
         ending: Ending,
+    },
+    /// An attempt waits in a host call from here on.
+    Parked {
+        host: HostId,
+        task: TaskId,
+        fence: u32,
+    },
+    /// An attempt computes again.
+    Resumed {
+        host: HostId,
+        task: TaskId,
+        fence: u32,
     },
     Cancel {
         id: TaskId,
@@ -321,7 +335,7 @@ impl Coordinator {
     }
 }
 
-/// The right to report the end of attempts.
+/// The right to report what attempts do and how they end.
 #[derive(Clone)]
 pub struct Reports {
     shared: Arc<Shared>,
@@ -330,6 +344,16 @@ pub struct Reports {
 impl Reports {
     pub fn report(&self, host: HostId, task: TaskId, fence: u32, ending: Ending) {
         self.shared.mailbox.push(Message::Report { host, task, fence, ending });
+    }
+
+    /// The attempt waits in a host call from here on.
+    pub fn parked(&self, host: HostId, task: TaskId, fence: u32) {
+        self.shared.mailbox.push(Message::Parked { host, task, fence });
+    }
+
+    /// The attempt computes again.
+    pub fn resumed(&self, host: HostId, task: TaskId, fence: u32) {
+        self.shared.mailbox.push(Message::Resumed { host, task, fence });
     }
 }
 

@@ -184,6 +184,13 @@ impl Turn {
                 }));
             }
             Message::Report { host, task, fence, ending } => self.report(host, task, fence, ending, now),
+            // Late words are as good as none. Nothing of these is stored, so they alone make no commit.
+            Message::Parked { host, task, fence } => {
+                self.engine.apply(Command::Parked { host, task, fence }, now);
+            }
+            Message::Resumed { host, task, fence } => {
+                self.engine.apply(Command::Resumed { host, task, fence }, now);
+            }
             Message::Cancel { id, by, reply } => {
                 self.change(id, reply, now, |stored| Command::Cancel { id, stored, by });
             }
@@ -337,7 +344,7 @@ impl Turn {
             }
         }
         match self.stop {
-            Some(Stopping::Draining { until }) if until <= now || self.engine.gauges().1 == 0 => {
+            Some(Stopping::Draining { until }) if until <= now || self.engine.gauges().attempts() == 0 => {
                 self.worker.hand_back_all();
                 self.stop = Some(Stopping::HandingBack { until: now + Duration::from_secs(2) });
             }
@@ -387,7 +394,7 @@ impl Turn {
             self.in_flight = Some(InFlight { batch: sealed.batch, acks, starts: sealed.starts });
             self.send(Job::Commit(Box::new(Batch { changes: sealed.changes, modules })));
         } else if let Some(Stopping::HandingBack { until }) = self.stop
-            && (until <= now || self.engine.gauges().1 == 0)
+            && (until <= now || self.engine.gauges().attempts() == 0)
         {
             self.stop = Some(Stopping::Closing);
             self.send(Job::Close);
@@ -480,11 +487,11 @@ impl Turn {
         }
     }
 
-    /// Offers this process's slots, under a name that no attempt of before carries.
+    /// Offers this process's room, under a name that no attempt of before carries.
     fn join_host(&mut self, now: Timestamp) {
         self.host = self.worker.new_life();
-        let slots = self.settings.slots;
-        self.engine.apply(Command::HostJoined { host: self.host, slots, local: true }, now);
+        let CoordinatorSettings { slots, waiting, .. } = self.settings;
+        self.engine.apply(Command::HostJoined { host: self.host, slots, waiting, local: true }, now);
     }
 
     // The end
@@ -498,7 +505,6 @@ impl Turn {
     }
 
     fn publish_gauges(&self) {
-        let (resident, running, slots) = self.engine.gauges();
-        self.shared.metrics.gauges(resident, running, slots);
+        self.shared.metrics.gauges(self.engine.gauges());
     }
 }

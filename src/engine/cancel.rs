@@ -113,9 +113,9 @@ mod tests {
         let mut scene = Scene::new().with_slot(LOCAL).submits(spec(0, HOUR)).does(cancel());
         assert_eq!(scene.engine.take_stops(), [(LOCAL, TASK, 1)]);
         let mut scene = scene.after(Duration::from_secs(2));
-        assert_eq!((scene.state(), scene.engine.gauges().1), (Some(TaskState::Cancelled), 1));
+        assert_eq!((scene.state(), scene.attempts()), (Some(TaskState::Cancelled), (1, 0)));
         let late = Command::Report { host: LOCAL, task: TASK, fence: 1, ending: reported(Outcome::Success), seed: 1 };
-        assert_eq!((scene.apply(late), scene.engine.gauges().1), (Answer::Fenced, 0));
+        assert_eq!((scene.apply(late), scene.attempts()), (Answer::Fenced, (0, 0)));
     }
 
     #[test]

@@ -35,6 +35,18 @@ pub enum Command {
         ending: Ending,
         seed: u64,
     },
+    /// The attempt waits in a host call from here on: its slot is free for another.
+    Parked {
+        host: HostId,
+        task: TaskId,
+        fence: u32,
+    },
+    /// The attempt computes again. It does not ask for a slot: what goes on ends sooner than what begins.
+    Resumed {
+        host: HostId,
+        task: TaskId,
+        fence: u32,
+    },
     /// `stored` is what the store says of a task that is not resident.
     Cancel {
         id: TaskId,
@@ -46,10 +58,13 @@ pub enum Command {
         stored: Option<Box<TaskRecord>>,
         by: Arc<str>,
     },
-    /// `local`: its attempts cannot outlive this process.
     HostJoined {
         host: HostId,
+        /// Attempts that may compute at once.
         slots: u32,
+        /// Attempts that may besides wait in a host call.
+        waiting: u32,
+        /// Its attempts cannot outlive this process.
         local: bool,
     },
     /// Gets no more attempts.

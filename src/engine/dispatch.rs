@@ -7,6 +7,7 @@ use crate::model::{Outcome, RetryAdvice, TaskError, TaskId, Timestamp, Usage};
 
 use super::changes::EventKind;
 use super::command::{Answer, Assignment, Ending, HostId};
+use super::host::{Activity, Orphan};
 use super::task::Phase;
 use super::{Engine, changes};
 
@@ -30,11 +31,19 @@ impl Engine {
             Assignment { host, task: id, fence: task.fence, try_number: task.tries_used + 1, spec: task.spec.clone() };
         self.timers.set_deadline(deadline, id, assignment.fence);
         let found = self.hosts.get_mut(&host).expect("a host with room is known");
-        found.busy += 1;
+        found.enter(Activity::Computing);
         let unseen = found.local && !assignment.spec.terms.grants.reach_outside();
         let trusted = self.config.cautious_before.is_none_or(|before| id >= before);
         let starts_after = (!unseen || !trusted).then_some(self.batch);
-        task.phase = Phase::Running { host, since: now, deadline, recorded: false, stopping: None, starts_after };
+        task.phase = Phase::Running {
+            host,
+            since: now,
+            deadline,
+            recorded: false,
+            stopping: None,
+            starts_after,
+            activity: Activity::Computing,
+        };
         match starts_after {
             None => self.starts.push(assignment),
             Some(_) => self.starts_after_commit.push(assignment),
@@ -55,20 +64,20 @@ impl Engine {
         Answer::Done
     }
 
-    /// The host did not report in time. The fence is closed without it; its slot
+    /// The host did not report in time. The fence is closed without it; its room
     /// stays taken until it does report, because the guest may still be there.
     fn give_up_waiting_for_report(&mut self, id: TaskId, fence: u32, now: Timestamp) {
         let has_started = self.has_started(id);
         let task = self.tasks.get_mut(&id).expect("a running task is resident");
         let grace = task.spec.terms.limits.execution_timeout.get() + self.config.report_grace;
-        let Phase::Running { host, since, ref mut deadline, .. } = task.phase else { return };
+        let Phase::Running { host, since, activity, ref mut deadline, .. } = task.phase else { return };
         if !has_started {
             // Its start still waits for a slow commit, which is not the task's failure.
             *deadline = now + grace;
             self.timers.set_deadline(*deadline, id, fence);
             return;
         }
-        self.orphans.insert((id, fence), host);
+        self.orphans.insert((id, fence), Orphan { host, activity });
         self.stops.push((host, id, fence));
         let report = AttemptReport {
             outcome: Outcome::TimedOut,

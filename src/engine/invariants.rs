@@ -4,12 +4,13 @@ use crate::model::TaskState;
 
 use super::Engine;
 use super::command::HostId;
+use super::host::Activity;
 use super::task::Phase;
 
 impl Engine {
     /// Cheap: what can be told without looking at every task.
     pub fn check_quickly(&self) -> Result<(), String> {
-        let room = self.hosts.values().any(|host| host.has_room());
+        let room = self.has_room();
         if room && self.ready.has_near() {
             return Err("a ready task waits while a slot is free".into());
         }
@@ -21,8 +22,9 @@ impl Engine {
         if too_many && self.near_tasks > self.ready.len() + 1 {
             return Err(format!("{} near tasks of {} bytes are over the bound", self.near_tasks, self.near_bytes));
         }
-        if let Some(host) = self.hosts.values().find(|host| host.busy > host.slots) {
-            return Err(format!("{} attempts on {} slots", host.busy, host.slots));
+        // More may compute than there are slots: those that went on after a wait.
+        if let Some(host) = self.hosts.values().find(|host| host.attempts() > host.most_attempts()) {
+            return Err(format!("{} attempts where there is room for {}", host.attempts(), host.most_attempts()));
         }
         Ok(())
     }
@@ -30,7 +32,8 @@ impl Engine {
     /// Everything, from the tasks up.
     pub fn check(&self) -> Result<(), String> {
         self.check_quickly()?;
-        let (mut near, mut near_bytes, mut running, mut deadlines) = (0, 0, 0, 0);
+        let (mut near, mut near_bytes, mut deadlines) = (0, 0, 0);
+        let mut attempts: Vec<(HostId, Activity)> = Vec::new();
         for (id, task) in &self.tasks {
             let fail = |what: &str| Err(format!("{id} ({:?}): {what}", task.phase));
             if task.tries_used > task.max_tries {
@@ -55,8 +58,8 @@ impl Engine {
                         return fail("waits for a moment that no timer knows");
                     }
                 }
-                Phase::Running { host, deadline, .. } => {
-                    running += 1;
+                Phase::Running { host, deadline, activity, .. } => {
+                    attempts.push((*host, *activity));
                     deadlines += usize::from(*host != HostId::GONE);
                     if !self.hosts.contains_key(host) {
                         return fail("runs on a host that is gone");
@@ -79,10 +82,8 @@ impl Engine {
                 return fail("stays in memory though nothing needs it");
             }
         }
-        let busy: u32 = self.hosts.values().map(|host| host.busy).sum();
-        if busy as usize != running + self.orphans.len() {
-            return Err(format!("{busy} slots taken by {running} attempts and {} orphans", self.orphans.len()));
-        }
+        attempts.extend(self.orphans.values().map(|orphan| (orphan.host, orphan.activity)));
+        self.check_room(&attempts)?;
         if (near, near_bytes) != (self.near_tasks, self.near_bytes)
             || near != self.ready.near_len() + self.timers.near_len()
         {
@@ -92,5 +93,20 @@ impl Engine {
             return Err("a deadline without an attempt".into());
         }
         Ok(())
+    }
+
+    /// The room that is taken is that of the attempts there are, orphans included.
+    fn check_room(&self, attempts: &[(HostId, Activity)]) -> Result<(), String> {
+        for (id, host) in &self.hosts {
+            let count = |activity| attempts.iter().filter(|attempt| **attempt == (*id, activity)).count();
+            let counted = (count(Activity::Computing), count(Activity::Waiting));
+            if counted != (host.computing as usize, host.waiting as usize) {
+                return Err(format!("{id:?} has (computing, waiting) = {counted:?}, but counted otherwise: {host:?}"));
+            }
+        }
+        match attempts.iter().find(|(host, _)| !self.hosts.contains_key(host)) {
+            Some((host, _)) => Err(format!("an attempt on {host:?}, which is gone")),
+            None => Ok(()),
+        }
     }
 }

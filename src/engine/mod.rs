@@ -20,6 +20,7 @@ mod host;
 mod invariants;
 mod page;
 mod paged;
+mod park;
 mod ready;
 mod report;
 mod rerun;
@@ -38,7 +39,7 @@ use crate::model::{TaskId, TaskRecord, Timestamp};
 pub use changes::{AttemptRow, Changes, EventKind, EventRow, OnceRow, Sealed, TaskChange};
 
 pub use command::{Answer, Assignment, Command, Earlier, Ending, HostId, Once, PageRequest};
-use host::Host;
+use host::{Activity, Host, Orphan};
 pub use page::Overview;
 pub use ready::ReadyKey;
 use ready::ReadyQueues;
@@ -90,8 +91,8 @@ pub struct Engine {
     ready: ReadyQueues,
     timers: Timers,
     hosts: BTreeMap<HostId, Host>,
-    /// Attempts whose fence was closed before their host reported: their slot is still taken.
-    orphans: HashMap<(TaskId, u32), HostId>,
+    /// Attempts whose fence was closed before their host reported: their room is still taken.
+    orphans: HashMap<(TaskId, u32), Orphan>,
     /// Keys accepted but not durable yet; afterwards the store knows them.
     recent_keys: HashMap<[u8; 32], OnceRow>,
     /// Waiting tasks that are near, and their bytes: what the residency bounds count.
@@ -109,6 +110,26 @@ pub struct Engine {
     starts: Vec<Assignment>,
     starts_after_commit: Vec<Assignment>,
     stops: Vec<(HostId, TaskId, u32)>,
+}
+
+/// How full the engine is: resident tasks, attempts, slots.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Gauges {
+    /// Tasks in memory.
+    pub resident: usize,
+    /// Attempts that compute, those included that were given up and are not known to have ended.
+    pub computing: u32,
+    /// Attempts that wait in a host call, likewise.
+    pub waiting: u32,
+    /// Slots of all hosts.
+    pub slots: u32,
+}
+
+impl Gauges {
+    /// Attempts under way, whatever they do.
+    pub fn attempts(&self) -> u32 {
+        self.computing + self.waiting
+    }
 }
 
 impl Engine {
@@ -144,7 +165,9 @@ impl Engine {
             Command::Report { host, task, fence, ending, seed } => self.report(host, task, fence, ending, seed, now),
             Command::Cancel { id, stored, by } => self.cancel(id, stored, by, now),
             Command::Rerun { id, stored, by } => self.rerun(id, stored, by, now),
-            Command::HostJoined { host, slots, local } => self.host_joined(host, slots, local),
+            Command::Parked { host, task, fence } => self.turn_to(Activity::Waiting, host, task, fence),
+            Command::Resumed { host, task, fence } => self.turn_to(Activity::Computing, host, task, fence),
+            Command::HostJoined { host, slots, waiting, local } => self.host_joined(host, slots, waiting, local),
             Command::HostDraining { host } => self.host_draining(host),
             Command::HostLost { host } => self.host_lost(host, now),
             Command::PageIn { request, rows, complete } => self.page_in(request, rows, complete),
@@ -197,10 +220,20 @@ impl Engine {
         self.tasks.contains_key(&id)
     }
 
-    /// How full the engine is: resident tasks, running attempts, slots.
-    pub fn gauges(&self) -> (usize, u32, u32) {
-        let (busy, slots) = self.hosts.values().fold((0, 0), |(b, s), host| (b + host.busy, s + host.slots));
-        (self.tasks.len(), busy, slots)
+    /// How full the engine is.
+    pub fn gauges(&self) -> Gauges {
+        let mut gauges = Gauges { resident: self.tasks.len(), ..Gauges::default() };
+        for host in self.hosts.values() {
+            gauges.computing += host.computing;
+            gauges.waiting += host.waiting;
+            gauges.slots += host.slots;
+        }
+        gauges
+    }
+
+    /// Whether a task that became ready now would start in the same command.
+    pub fn has_room(&self) -> bool {
+        self.hosts.values().any(Host::has_room)
     }
 
     /// Whether a resident task that has not ended runs this module.

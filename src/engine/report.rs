@@ -1,5 +1,6 @@
 //! Ends an attempt: records it once, and decides what follows.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use super::Engine;
 use super::changes::{AttemptRow, EventKind};
 use super::command::{Answer, Ending, HostId};
 use super::dispatch::AttemptEnd;
+use super::host::Orphan;
 use super::task::{LastAttempt, Phase, Task};
 
 impl Engine {
@@ -22,12 +24,14 @@ impl Engine {
         seed: u64,
         now: Timestamp,
     ) -> Answer {
-        if self.orphans.get(&(id, fence)) == Some(&host) {
-            self.orphans.remove(&(id, fence));
-            self.free_slot(host);
+        if let Entry::Occupied(orphan) = self.orphans.entry((id, fence))
+            && orphan.get().host == host
+        {
+            let Orphan { activity, .. } = orphan.remove();
+            self.give_back_room(host, activity);
             return Answer::Fenced;
         }
-        let Some(Task { phase: Phase::Running { host: owner, deadline, .. }, fence: current, .. }) =
+        let Some(Task { phase: Phase::Running { host: owner, deadline, activity, .. }, fence: current, .. }) =
             self.tasks.get(&id)
         else {
             return Answer::Fenced;
@@ -35,13 +39,14 @@ impl Engine {
         if (*owner, *current) != (host, fence) {
             return Answer::Fenced;
         }
+        let activity = *activity;
         self.timers.clear_deadline(*deadline, id, fence);
-        self.free_slot(host);
+        self.give_back_room(host, activity);
         self.conclude(id, ending, seed, now);
         Answer::Recorded
     }
 
-    /// Ends the running attempt of a task whose slot is accounted for already.
+    /// Ends the running attempt of a task whose room is accounted for already.
     pub(super) fn conclude(&mut self, id: TaskId, ending: Ending, seed: u64, now: Timestamp) {
         let task = self.tasks.get_mut(&id).expect("a running task is resident");
         let Phase::Running { since, deadline, stopping, .. } = &task.phase else { return };

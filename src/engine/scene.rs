@@ -11,6 +11,7 @@ use crate::model::{
 use super::{Answer, Command, Ending, Engine, EngineConfig, HostId, Sealed};
 
 pub(super) const TASK: TaskId = TaskId::from_u64(1 << 20);
+pub(super) const OTHER: TaskId = TaskId::from_u64((1 << 20) + 1);
 pub(super) const LOCAL: HostId = HostId(1);
 pub(super) const REMOTE: HostId = HostId(2);
 
@@ -26,7 +27,7 @@ impl Scene {
     }
 
     pub(super) fn with_slot(self, host: HostId) -> Self {
-        self.does(Command::HostJoined { host, slots: 1, local: host == LOCAL })
+        self.does(Command::HostJoined { host, slots: 1, waiting: 0, local: host == LOCAL })
     }
 
     pub(super) fn apply(&mut self, command: Command) -> Answer {
@@ -41,7 +42,15 @@ impl Scene {
     }
 
     pub(super) fn submits(self, spec: TaskSpec) -> Self {
-        self.does(Command::Submit { id: TASK, spec: Arc::new(spec), once: None, by: "someone".into() })
+        self.submits_as(TASK, spec)
+    }
+
+    pub(super) fn submits_other(self, spec: TaskSpec) -> Self {
+        self.submits_as(OTHER, spec)
+    }
+
+    pub(super) fn submits_as(self, id: TaskId, spec: TaskSpec) -> Self {
+        self.does(Command::Submit { id, spec: Arc::new(spec), once: None, by: "someone".into() })
     }
 
     /// The attempt that runs ends so.
@@ -71,7 +80,21 @@ impl Scene {
     }
 
     pub(super) fn state(&self) -> Option<TaskState> {
-        self.engine.peek(TASK).map(|record| record.state)
+        self.state_of(TASK)
+    }
+
+    pub(super) fn other_state(&self) -> Option<TaskState> {
+        self.state_of(OTHER)
+    }
+
+    pub(super) fn state_of(&self, id: TaskId) -> Option<TaskState> {
+        self.engine.peek(id).map(|record| record.state)
+    }
+
+    /// How many attempts compute, and how many wait.
+    pub(super) fn attempts(&self) -> (u32, u32) {
+        let gauges = self.engine.gauges();
+        (gauges.computing, gauges.waiting)
     }
 }
 
@@ -84,6 +107,14 @@ pub(super) fn spec(retries: u32, retry_delay: Duration) -> TaskSpec {
 
 pub(super) fn report(host: HostId, fence: u32, ending: Ending) -> Command {
     Command::Report { host, task: TASK, fence, ending, seed: 7 }
+}
+
+pub(super) fn parked(host: HostId, fence: u32) -> Command {
+    Command::Parked { host, task: TASK, fence }
+}
+
+pub(super) fn resumed(host: HostId, fence: u32) -> Command {
+    Command::Resumed { host, task: TASK, fence }
 }
 
 pub(super) fn cancel() -> Command {

@@ -6,6 +6,7 @@ use crate::model::task::TaskResult;
 use crate::model::{Outcome, QueueName, TaskError, TaskId, TaskRecord, TaskSpec, TaskState, Timestamp, Usage};
 
 use super::command::HostId;
+use super::host::Activity;
 use super::ready::ReadyKey;
 
 #[derive(Debug, Clone)]
@@ -45,6 +46,7 @@ pub(super) enum Phase {
         stopping: Option<Arc<str>>,
         /// The batch that has to be durable before the attempt starts; none where it started at once.
         starts_after: Option<u64>,
+        activity: Activity,
     },
     UpForRetry {
         due: Timestamp,
@@ -151,6 +153,7 @@ impl Task {
                 recorded: true,
                 stopping: None,
                 starts_after: None,
+                activity: Activity::Computing,
             },
             TaskState::UpForRetry => Phase::UpForRetry { due: record.due_at.unwrap_or(record.queued_at) },
             state => Phase::Ended { state },

@@ -9,19 +9,20 @@ use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use wasmtime::Store;
 use wasmtime::component::{ComponentExportIndex, InstancePre, Val};
 use wasmtime_wasi::I32Exit;
 
+use super::SandboxError;
 use super::host::{Descriptor, Host, Interruption};
 use super::meter::Meter;
 use super::stop::StopSignal;
 use super::values::{InputProblem, LiftError, Returned, Signature};
+use super::wait::{Remembering, WaitListener};
 use super::wasi::MAX_HANDLES;
-use super::{Inner, SandboxError};
 use crate::model::Json;
 
 /// What one guest may use. Its memory is bounded by its [`Host`].
@@ -84,16 +85,21 @@ pub(super) struct Attempt {
 const MOST_VALUE_BYTES: usize = 128 << 20;
 const LEAST_VALUE_BYTES: usize = 16 << 20;
 
+/// Whom an attempt listens to, and whom it tells.
+pub(super) struct Outside<'a> {
+    pub(super) stop: &'a StopSignal,
+    pub(super) on_wait: Option<&'a dyn WaitListener>,
+}
+
 pub(super) async fn attempt(
-    sandbox: &Inner,
     instance: &InstancePre<Host>,
     host: Host,
     call: Call<'_>,
     bounds: &Bounds,
-    stop: &StopSignal,
+    outside: Outside<'_>,
 ) -> Result<Attempt, SandboxError> {
-    let mut watch = Watch::start(bounds, stop, host.meter.clone());
-    let mut store = Store::try_new(&sandbox.engine, host).map_err(SandboxError::engine("make a store"))?;
+    let mut watch = Watch::start(bounds, outside, host.meter.clone());
+    let mut store = Store::try_new(instance.engine(), host).map_err(SandboxError::engine("make a store"))?;
     store.limiter(|host| &mut host.memory);
     store.set_epoch_deadline(1);
     store.epoch_deadline_async_yield_and_update(1);
@@ -194,10 +200,14 @@ enum Polled {
     Stopped(Stopped),
 }
 
-/// Looks after one guest's bounds.
+/// Looks after one guest's bounds, and whether it waits.
 struct Watch<'a> {
-    stop: &'a StopSignal,
+    outside: Outside<'a>,
     meter: Arc<Meter>,
+    /// Only where somebody wants to know whether the guest waits.
+    remembering: Option<Arc<Remembering>>,
+    /// Whether it was told last that the guest waits.
+    parked: bool,
     deadline: Option<Instant>,
     /// Only made when the guest first waits: most never do.
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
@@ -210,10 +220,12 @@ struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    fn start(bounds: &Bounds, stop: &'a StopSignal, meter: Arc<Meter>) -> Self {
+    fn start(bounds: &Bounds, outside: Outside<'a>, meter: Arc<Meter>) -> Self {
         Self {
-            stop,
+            outside,
             meter,
+            remembering: None,
+            parked: false,
             // None is so far away that it never comes.
             deadline: Instant::now().checked_add(bounds.wall),
             timer: None,
@@ -235,20 +247,41 @@ impl<'a> Watch<'a> {
             return Poll::Ready(Ok(Polled::Stopped(why)));
         }
         let guest = guest.as_pin_mut().expect("a guest is polled until it ends");
-        match caught(|| guest.poll(cx)) {
+        let waker = self.guests_waker(cx.waker());
+        match caught(|| guest.poll(&mut Context::from_waker(waker.as_ref().unwrap_or(cx.waker())))) {
             Err(panicked) => Poll::Ready(Err(panicked)),
             Ok(Poll::Ready(ended)) => Poll::Ready(Ok(Polled::Ended(ended))),
             Ok(Poll::Pending) => {
                 self.cpu_before += thread_cpu_time().saturating_sub(self.slice_began);
                 self.slice_began = Duration::ZERO;
                 self.continued = true;
+                self.tell();
                 self.wait(cx)
             }
         }
     }
 
+    /// What the guest is polled with, where it is not the attempt's own.
+    fn guests_waker(&mut self, attempt: &Waker) -> Option<Waker> {
+        self.outside.on_wait?;
+        match &self.remembering {
+            Some(remembering) if remembering.is_for(attempt) => remembering.forget(),
+            _ => self.remembering = Some(Remembering::new(attempt)),
+        }
+        self.remembering.clone().map(Waker::from)
+    }
+
+    /// The guest has left its thread: to wait, or to go on at its next turn.
+    fn tell(&mut self) {
+        let (Some(listener), Some(remembering)) = (self.outside.on_wait, &self.remembering) else { return };
+        let waits = !remembering.was_woken();
+        if std::mem::replace(&mut self.parked, waits) != waits {
+            if waits { listener.parked() } else { listener.resumed() }
+        }
+    }
+
     fn exceeded(&self) -> Option<Stopped> {
-        if self.stop.is_stopped() {
+        if self.outside.stop.is_stopped() {
             Some(Stopped::BySignal)
         } else if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             Some(Stopped::WallTime)
@@ -263,7 +296,7 @@ impl<'a> Watch<'a> {
 
     /// Makes sure that whatever ends the wait wakes the attempt.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Result<Polled, SandboxError>> {
-        if self.stop.is_stopped_or_wakes(cx.waker()) {
+        if self.outside.stop.is_stopped_or_wakes(cx.waker()) {
             return Poll::Ready(Ok(Polled::Stopped(Stopped::BySignal)));
         }
         if let Some(deadline) = self.deadline {

@@ -49,7 +49,7 @@ impl Sandbox {
     pub fn compile(&self, wasm: &[u8]) -> Result<Vec<u8>, Refused> {
         recognise(wasm)?;
         let component = component_of(wasm)?;
-        let component = nicely(|| Component::from_binary(&self.0.engine, &component)).map_err(|error| {
+        let component = nicely(|| Component::from_binary(&self.machine().engine, &component)).map_err(|error| {
             let remedy = format!(
                 "upload a complete component without threads, GC, exceptions or 64-bit memories, \
                  whose memory begins with at most {} bytes",
@@ -80,7 +80,7 @@ impl Sandbox {
     pub(super) fn check_imports(&self, component: &Component) -> Result<(), Refused> {
         let unknown: Vec<String> = component
             .component_type()
-            .imports(&self.0.engine)
+            .imports(component.engine())
             .map(|(name, _)| name)
             .filter(|name| !is_offered(name))
             .map(|name| format!("`{name}`"))
@@ -93,7 +93,7 @@ impl Sandbox {
             ));
         }
         // What is left: a known interface in a shape we do not have.
-        self.0.linker.instantiate_pre(component).map(drop).map_err(|error| {
+        self.machine().linker.instantiate_pre(component).map(drop).map_err(|error| {
             Refused::module(
                 "unknown_imports",
                 format!("cannot be linked: {error:#}"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use wasmtime::component::Component;
 
-use super::attempt::{Answer, Bounds, Call, End, attempt};
+use super::attempt::{Answer, Bounds, Call, End, Outside, attempt};
 use super::compile::{UploadError, in_background};
 use super::compiled::CompiledFile;
 use super::host::{Descriptor, Host, TASKS_INTERFACE};
@@ -18,7 +18,7 @@ use super::run::TaskContext;
 use super::stdio::Stdio;
 use super::stop::StopSignal;
 use super::values::Signature;
-use super::{Refused, Sandbox, SandboxError, schema};
+use super::{Refused, Sandbox, SandboxError, pool, schema};
 use crate::model::{FunctionInfo, Json, Limits, ModuleInfo, ModuleKind, TaskId, Timestamp};
 
 /// Bounds on asking a module for its tasks. It has no grant and no log.
@@ -48,7 +48,7 @@ impl Sandbox {
             return Err(no_functions(&functions).into());
         }
         let imports: Vec<String> =
-            component.component_type().imports(&self.0.engine).map(|(name, _)| name.to_owned()).collect();
+            component.component_type().imports(component.engine()).map(|(name, _)| name.to_owned()).collect();
         let grants_needed = grants_needed(&imports);
         Ok(ModuleInfo { digest: file.digest(), size_bytes, kind, functions, imports, grants_needed })
     }
@@ -67,7 +67,7 @@ impl Sandbox {
     }
 
     fn functions(&self, component: &Component) -> Vec<FunctionInfo> {
-        let functions = exported(self, component).into_iter();
+        let functions = exported(component).into_iter();
         functions
             .map(|Exported { name, ty, .. }| match Signature::of(&ty) {
                 Ok(signature) => FunctionInfo {
@@ -98,8 +98,9 @@ impl Sandbox {
     }
 
     async fn list_tasks(&self, component: &Component) -> Result<Vec<Descriptor>, UploadError> {
-        let _room = self.room().await;
-        let instance = self.0.linker.instantiate_pre(component).map_err(SandboxError::engine("link a module"))?;
+        let _room = self.room(pool::room_needed(component)).await;
+        let instance =
+            self.machine().linker.instantiate_pre(component).map_err(SandboxError::engine("link a module"))?;
         let list_tasks = tasks_export(component, "list-tasks")
             .ok_or_else(|| invalid(format!("exports {TASKS_INTERFACE} without list-tasks")))?;
         let context = TaskContext {
@@ -120,7 +121,8 @@ impl Sandbox {
         };
         let bounds = Bounds { wall: LIST_TASKS_TIME, cpu: LIST_TASKS_TIME, answer_bytes: MAX_DESCRIPTORS_BYTES };
         let call = Call::ListTasks { list_tasks: &list_tasks };
-        let asked = attempt(&self.0, &instance, host, call, &bounds, &StopSignal::new()).await?;
+        let outside = Outside { stop: &StopSignal::new(), on_wait: None };
+        let asked = attempt(&instance, host, call, &bounds, outside).await?;
         match asked.end {
             End::Answered(Answer::Descriptors(descriptors)) => Ok(descriptors),
             End::Answered(_) => Err(invalid("answered list-tasks with something else").into()),

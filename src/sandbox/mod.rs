@@ -11,7 +11,8 @@
 //!    once, for all attempts.
 //! 3. An attempt is one [`run`]: a fresh store with its [`limits`], on a guest
 //!    thread ([`threads`]), for slices of time ([`ticker`]), until it ends, is
-//!    stopped ([`stop`]) or meets a bound. Its lines go to the [`log`].
+//!    stopped ([`stop`]) or meets a bound. Its lines go to the [`log`]; who wants to
+//!    know hears when it waits ([`wait`]).
 //!
 //! The guest's failure is a value, ours is an error: [`run`] answers
 //! `Result<Ending, SandboxError>` and never mixes the two.
@@ -29,8 +30,11 @@ mod host;
 mod inspect;
 mod limits;
 mod log;
+mod machine;
+mod mappings;
 mod meter;
 mod module;
+mod pool;
 mod run;
 mod schema;
 mod stdio;
@@ -38,6 +42,7 @@ mod stop;
 mod threads;
 mod ticker;
 pub mod values;
+mod wait;
 mod wasi;
 
 #[cfg(test)]
@@ -46,33 +51,31 @@ mod tests;
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use wasmtime::Engine;
-use wasmtime::component::Linker;
 
 pub use self::cache::{CacheBounds, LoadError, ModuleCache};
 pub use self::compile::{Refused, UploadError};
 pub use self::compiled::{CompiledFile, CompiledStore};
-use self::engine::Allocator;
-pub use self::engine::SandboxSettings;
-use self::host::Host;
 pub use self::log::{LogLevel, LogLine, LogSink, LogStream, MAX_LINE_BYTES, NoLog};
+use self::machine::{Machine, Making};
+pub use self::mappings::most_guests_here;
 pub use self::module::Module;
+pub use self::pool::SandboxSettings;
 pub use self::run::{Ending, Job, RunContext, TaskContext};
 pub use self::stop::StopSignal;
 pub use self::threads::{GuestTask, GuestThreads};
 use self::ticker::Ticker;
 pub use self::values::InputProblem;
+pub use self::wait::WaitListener;
 
 /// Everything needed to compile, load and run modules. Cheap to clone; made once.
 #[derive(Clone)]
 pub struct Sandbox(Arc<Inner>);
 
 struct Inner {
-    engine: Engine,
-    linker: Linker<Host>,
-    allocator: Allocator,
+    making: Making,
     compatibility: String,
-    /// One permit for each guest the pool has room for: who finds none waits.
+    /// One permit for each guest with one memory that the pool has room for; one with
+    /// more takes more ([`pool::room_needed`]). Who finds too few waits.
     room: Arc<Semaphore>,
     /// Modules are compiled one at a time.
     compiling: Arc<Semaphore>,
@@ -86,6 +89,12 @@ pub enum SandboxError {
     /// wasmtime, or the system below it, failed. Another try may succeed.
     #[error("could not {doing}: {reason}")]
     Engine { doing: &'static str, reason: String },
+    #[error(
+        "worker.slots ({slots}) and worker.waiting ({waiting}) need {needed} memory mappings, and the system allows a \
+         process {allowed}, enough for {most} guests; lower worker.waiting, or raise the limit with \
+         `sysctl -w vm.max_map_count={needed}`"
+    )]
+    TooManyGuests { slots: usize, waiting: usize, most: u64, needed: u64, allowed: u64 },
     /// A thread could not be started.
     #[error("could not start a guest thread: {0}")]
     Thread(#[from] std::io::Error),
@@ -108,9 +117,10 @@ impl SandboxError {
 }
 
 impl Sandbox {
-    /// Reserves the pool and starts the guest threads; timers of guests run on `runtime`.
+    /// Begins to reserve the pool and starts the guest threads; timers of guests run on
+    /// `runtime`. Whatever needs the pool waits until it is there.
     pub fn new(settings: &SandboxSettings, runtime: &tokio::runtime::Handle) -> Result<Self, SandboxError> {
-        Self::within(engine::address_space_limit(), settings, runtime)
+        Self::within(pool::address_space_limit(), settings, runtime)
     }
 
     fn within(
@@ -118,25 +128,25 @@ impl Sandbox {
         settings: &SandboxSettings,
         runtime: &tokio::runtime::Handle,
     ) -> Result<Self, SandboxError> {
-        let (engine, allocator) = engine::build(settings, address_space)?;
-        let linker = host::linker(&engine)?;
-        let threads = GuestThreads::start(settings.guest_threads, Ticker::start(engine.clone())?, runtime)?;
+        mappings::check(settings, mappings::allowed())?;
+        let on_demand = engine::on_demand()?;
+        let compatibility = engine::compatibility(&on_demand);
+        let making = Making::begin(settings, address_space, on_demand);
+        let threads = GuestThreads::start(settings.guest_threads, Ticker::start(making.clone())?, runtime)?;
         Ok(Self(Arc::new(Inner {
-            compatibility: engine::compatibility(&engine),
-            linker,
-            allocator,
-            room: Arc::new(Semaphore::new(engine::capacity(settings))),
+            making,
+            compatibility,
+            room: Arc::new(Semaphore::new(pool::capacity(settings))),
             compiling: Arc::new(Semaphore::new(1)),
             threads,
             max_memory_bytes: settings.max_memory_bytes,
-            engine,
         })))
     }
 
     /// Where guests' memory comes from: `pooling`, or `on_demand` where address
-    /// space is short and every start costs ten times as much.
+    /// space is short and every start costs ten times as much. Blocks until the pool is there.
     pub fn allocator(&self) -> &'static str {
-        self.0.allocator.as_str()
+        self.machine().allocator.as_str()
     }
 
     /// Names everything compiled code depends on. Code compiled under another key
@@ -155,8 +165,13 @@ impl Sandbox {
         self.0.threads.shut_down();
     }
 
+    /// Blocks, for tens of milliseconds at most, until the pool is there.
+    fn machine(&self) -> &Machine {
+        self.0.making.get()
+    }
+
     /// Room for one guest in the pool. Waits while there is none.
-    async fn room(&self) -> OwnedSemaphorePermit {
-        self.0.room.clone().acquire_owned().await.expect("the semaphore of the pool is never closed")
+    async fn room(&self, needed: u32) -> OwnedSemaphorePermit {
+        self.0.room.clone().acquire_many_owned(needed).await.expect("the semaphore of the pool is never closed")
     }
 }

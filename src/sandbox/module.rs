@@ -10,7 +10,7 @@ use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 use super::compiled::CompiledFile;
 use super::host::{Host, TASKS_INTERFACE};
 use super::values::{InputProblem, Signature};
-use super::{Sandbox, SandboxError, schema};
+use super::{Sandbox, SandboxError, pool, schema};
 use crate::model::{Digest, Json, ModuleInfo, ModuleKind};
 
 /// A module ready to run. Shared by all attempts that run it.
@@ -19,6 +19,7 @@ pub struct Module {
     instance: InstancePre<Host>,
     functions: HashMap<Box<str>, Function>,
     bytes: u64,
+    room_needed: u32,
 }
 
 /// A callable function of a module.
@@ -50,16 +51,18 @@ impl Sandbox {
     pub fn load(&self, file: &CompiledFile, info: Arc<ModuleInfo>) -> Result<Arc<Module>, SandboxError> {
         let component = self.map(file)?;
         component.initialize_copy_on_write_image().map_err(SandboxError::engine("prepare the memory of a module"))?;
-        let instance = self.0.linker.instantiate_pre(&component).map_err(SandboxError::engine("link a module"))?;
+        let instance =
+            self.machine().linker.instantiate_pre(&component).map_err(SandboxError::engine("link a module"))?;
         let functions = match info.kind {
-            ModuleKind::Functions => typed_functions(self, &component),
+            ModuleKind::Functions => typed_functions(&component),
             ModuleKind::Sdk => tasks(&component, &info)?,
             ModuleKind::Command => {
                 let program = program_export(&component).map(|run| (PROGRAM.into(), Function::Program { run }));
                 typed_functions(self, &component).into_iter().chain(program).collect()
             }
         };
-        Ok(Arc::new(Module { info, instance, functions, bytes: file.bytes() }))
+        let room_needed = pool::room_needed(&component);
+        Ok(Arc::new(Module { info, instance, functions, bytes: file.bytes(), room_needed }))
     }
 
     /// Maps compiled code into memory, shared by all that run it.
@@ -70,7 +73,7 @@ impl Sandbox {
         // was handed, or after its tag, made with a key only this server has, was found
         // right. The directory is private (0700), and its files are never written in
         // place, only replaced or unlinked, which leaves the mapped one as it is.
-        let component = unsafe { Component::deserialize_file(&self.0.engine, file.path()) };
+        let component = unsafe { Component::deserialize_file(&self.machine().engine, file.path()) };
         component.map_err(SandboxError::engine("load a compiled module"))
     }
 }
@@ -109,6 +112,11 @@ impl Module {
         }
     }
 
+    /// How much of the pool a guest of it takes.
+    pub(super) fn room_needed(&self) -> u32 {
+        self.room_needed
+    }
+
     pub(super) fn function(&self, name: &str) -> Option<&Function> {
         self.functions.get(name)
     }
@@ -118,8 +126,8 @@ impl Module {
     }
 }
 
-fn typed_functions(sandbox: &Sandbox, component: &Component) -> HashMap<Box<str>, Function> {
-    exported(sandbox, component)
+fn typed_functions(component: &Component) -> HashMap<Box<str>, Function> {
+    exported(component)
         .into_iter()
         .filter_map(|Exported { name, export, ty }| {
             let signature = Signature::of(&ty).ok()?;
@@ -157,8 +165,8 @@ pub(super) fn is_program_export(function: &str) -> bool {
 }
 
 /// All exported functions, those of interfaces as `ns:pkg/iface@1.0.0#run`.
-pub(super) fn exported(sandbox: &Sandbox, component: &Component) -> Vec<Exported> {
-    let engine = &sandbox.0.engine;
+pub(super) fn exported(component: &Component) -> Vec<Exported> {
+    let engine = component.engine();
     let mut functions = Vec::new();
     for (name, export) in component.component_type().exports(engine) {
         let Some(index) = component.get_export_index(None, name) else { continue };

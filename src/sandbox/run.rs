@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::{Trap, WasmBacktrace};
 
-use super::attempt::{Answer, Attempt, Bounds, Call, End, Stopped, attempt};
+use super::attempt::{Answer, Attempt, Bounds, Call, End, Outside, Stopped, attempt};
 use super::compile::shortened;
 use super::host::{GuestRetryAdvice, Host, Interruption};
 use super::limits::MemoryMeter;
@@ -20,6 +20,7 @@ use super::module::{Function, Module};
 use super::stdio::{Captured, OutputFull, Stdio};
 use super::stop::StopSignal;
 use super::values::{InputProblem, LiftError, Returned};
+use super::wait::WaitListener;
 use super::{Sandbox, SandboxError};
 use crate::model::{Grants, Json, Limits, Outcome, RetryAdvice, TaskError, TaskId, Timestamp, Usage};
 
@@ -34,6 +35,8 @@ pub struct Job {
     pub context: TaskContext,
     pub log: Arc<dyn LogSink>,
     pub stop: StopSignal,
+    /// Told when the guest waits in a host call, and when it computes again.
+    pub on_wait: Option<Arc<dyn WaitListener>>,
 }
 
 /// What a guest may know about itself.
@@ -93,7 +96,7 @@ impl Sandbox {
     ) -> impl Future<Output = Result<Ending, SandboxError>> + Send + 'static {
         let (sandbox, module) = (self.clone(), module.clone());
         async move {
-            let Some(_room) = sandbox.room_unless_stopped(&job.stop).await else {
+            let Some(_room) = sandbox.room_unless_stopped(module.room_needed(), &job.stop).await else {
                 return Ok(Ending::of(Verdict::cancelled()));
             };
             let call = match module.function(&job.function) {
@@ -130,17 +133,18 @@ impl Sandbox {
                 grants: job.grants,
                 wasi: None,
             };
-            let attempt = attempt(&sandbox.0, module.instance(), host, call, &bounds, &job.stop).await?;
+            let outside = Outside { stop: &job.stop, on_wait: job.on_wait.as_deref() };
+            let attempt = attempt(module.instance(), host, call, &bounds, outside).await?;
             let used = Used { input: &job.input, output, log: &*job.log, meter: &meter };
             Ok(ending(attempt, limits, used))
         }
     }
 
-    async fn room_unless_stopped(&self, stop: &StopSignal) -> Option<OwnedSemaphorePermit> {
-        if let Ok(permit) = self.0.room.clone().try_acquire_owned() {
-            return Some(permit);
+    async fn room_unless_stopped(&self, needed: u32, stop: &StopSignal) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permits) = self.0.room.clone().try_acquire_many_owned(needed) {
+            return Some(permits);
         }
-        let mut room = pin!(self.room());
+        let mut room = pin!(self.room(needed));
         poll_fn(
             |cx| {
                 if stop.is_stopped_or_wakes(cx.waker()) { Poll::Ready(None) } else { room.as_mut().poll(cx).map(Some) }

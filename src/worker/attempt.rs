@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use crate::coordinator::ModuleError;
-use crate::engine::{Assignment, Ending};
+use crate::coordinator::{ModuleError, Reports};
+use crate::engine::{Assignment, Ending, HostId};
 use crate::model::task::{AttemptLog, AttemptReport, TaskResult};
-use crate::model::{Json, Outcome, RetryAdvice, TaskError, Timestamp, Usage};
-use crate::sandbox::{self, Job, Module, SandboxError, StopSignal, TaskContext};
+use crate::model::{Json, Outcome, RetryAdvice, TaskError, TaskId, Timestamp, Usage};
+use crate::sandbox::{self, Job, Module, SandboxError, StopSignal, TaskContext, WaitListener};
 
 use super::Shared;
 use super::live::Live;
@@ -74,6 +74,7 @@ async fn run(worker: &Shared, assignment: &Assignment, live: &Live) -> Ending {
         limits,
         log: live.log.clone(),
         stop: live.stop.clone(),
+        on_wait: Some(Arc::new(Waits::of(worker, assignment))),
     };
     let ended = match worker.sandbox.run(&module, job).await {
         _ if live.handed_back.load(Ordering::Acquire) => return stopped(),
@@ -86,6 +87,31 @@ async fn run(worker: &Shared, assignment: &Assignment, live: &Live) -> Ending {
         Err(error) => return handed_back(&format!("the sandbox failed: {error}")),
     };
     close(worker, assignment, live, started_at, ended).await
+}
+
+/// Tells the coordinator when the guest waits, so that its slot is another's meanwhile.
+struct Waits {
+    reports: Reports,
+    host: HostId,
+    task: TaskId,
+    fence: u32,
+}
+
+impl Waits {
+    fn of(worker: &Shared, assignment: &Assignment) -> Self {
+        let Assignment { host, task, fence, .. } = *assignment;
+        Self { reports: worker.reports.clone(), host, task, fence }
+    }
+}
+
+impl WaitListener for Waits {
+    fn parked(&self) {
+        self.reports.parked(self.host, self.task, self.fence);
+    }
+
+    fn resumed(&self) {
+        self.reports.resumed(self.host, self.task, self.fence);
+    }
 }
 
 /// Makes durable what must be before the row that closes the attempt.

@@ -19,7 +19,7 @@ use crate::sandbox::Sandbox;
 pub use live::LiveAttempts;
 pub use segments::Segments;
 
-/// The slots of this process.
+/// The room for attempts of this process.
 #[derive(Clone)]
 pub struct LocalWorker {
     shared: Arc<Shared>,

@@ -23,6 +23,7 @@ impl World {
             panic!("{what}");
         }
         self.check_against_store();
+        self.check_waiting();
         for host in self.hosts.values() {
             let on_the_way = host.wire.iter().filter_map(|message| match message {
                 Message::Start(attempt) => Some(attempt),
@@ -36,11 +37,22 @@ impl World {
         }
     }
 
+    /// Those that wait are counted, and beside them at most those whose end is on its way.
+    fn check_waiting(&self) {
+        let guests = self.hosts.values().flat_map(|host| &host.attempts);
+        let waiting = guests.filter(|attempt| attempt.waits).count();
+        let counted = self.engine.gauges().waiting as usize;
+        assert!(
+            (waiting..=waiting + self.uplink.len()).contains(&counted),
+            "{waiting} wait, and {counted} are counted"
+        );
+    }
+
     /// What is not being changed is in memory as it is in the store, or not at all.
     fn check_against_store(&self) {
         let in_flight: HashSet<TaskId> =
             self.flight.iter().flat_map(|flight| &flight.changes.tasks).map(|change| change.record.id).collect();
-        let room = self.has_room();
+        let room = self.engine.has_room();
         for row in self.store.active() {
             let id = row.id;
             let Some(resident) = self.engine.peek(id) else {
@@ -54,12 +66,6 @@ impl World {
                 assert_eq!(resident, *row, "{id}: memory and store differ, and no change is under way");
             }
         }
-    }
-
-    /// Whether a slot is free; told only where no host is draining, whose slots the gauges count.
-    fn has_room(&self) -> bool {
-        let (_, busy, slots) = self.engine.gauges();
-        busy < slots && self.hosts.values().all(|host| !host.draining)
     }
 
     /// Whether the fence owns its task.

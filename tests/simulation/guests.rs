@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use tradewind::engine::{Assignment, Ending, HostId};
+use tradewind::engine::{Assignment, Command, Ending, HostId};
 use tradewind::model::task::{AttemptLog, AttemptReport, TaskResult};
 use tradewind::model::{Json, Outcome, RetryAdvice, TaskError, TaskId, Timestamp, Usage};
 
@@ -16,6 +16,7 @@ pub const KILLER: &str = "killer";
 /// A host: what runs on it, and what is on its way to it, in order.
 pub struct SimHost {
     pub slots: u32,
+    pub waiting: u32,
     pub local: bool,
     pub draining: bool,
     pub wire: VecDeque<Message>,
@@ -34,6 +35,8 @@ pub struct Attempt {
     pub fence: u32,
     pub killer: bool,
     pub told_to_stop: bool,
+    /// Waits in a host call.
+    pub waits: bool,
 }
 
 /// A report on its way.
@@ -46,6 +49,22 @@ pub struct Report {
     pub seed: u64,
 }
 
+/// The word of a guest that waits or goes on.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn {
+    pub host: HostId,
+    pub task: TaskId,
+    pub fence: u32,
+    pub waits: bool,
+}
+
+impl Turn {
+    pub fn command(self) -> Command {
+        let Turn { host, task, fence, waits } = self;
+        if waits { Command::Parked { host, task, fence } } else { Command::Resumed { host, task, fence } }
+    }
+}
+
 impl Attempt {
     pub fn of(assignment: &Assignment) -> Self {
         Self {
@@ -53,13 +72,14 @@ impl Attempt {
             fence: assignment.fence,
             killer: &*assignment.spec.function == KILLER,
             told_to_stop: false,
+            waits: false,
         }
     }
 }
 
 impl SimHost {
-    pub fn new(slots: u32, local: bool) -> Self {
-        Self { slots, local, draining: false, wire: VecDeque::new(), attempts: Vec::new() }
+    pub fn new(slots: u32, waiting: u32, local: bool) -> Self {
+        Self { slots, waiting, local, draining: false, wire: VecDeque::new(), attempts: Vec::new() }
     }
 
     /// Takes one message off the wire. A stop for an attempt that is not here says nothing to it.
@@ -67,7 +87,7 @@ impl SimHost {
         match self.wire.pop_front() {
             Some(Message::Start(attempt)) => {
                 self.attempts.push(attempt);
-                assert!(self.attempts.len() <= self.slots as usize, "more attempts than slots");
+                assert!(self.attempts.len() <= (self.slots + self.waiting) as usize, "more attempts than room");
             }
             Some(Message::Stop(task, fence)) => {
                 let stopped = self.attempts.iter_mut().find(|attempt| (attempt.task, attempt.fence) == (task, fence));
@@ -83,6 +103,10 @@ impl SimHost {
         while !self.wire.is_empty() {
             self.receive();
         }
+    }
+
+    pub fn computing(&self) -> usize {
+        self.attempts.iter().filter(|attempt| !attempt.waits).count()
     }
 
     /// Whether the attempt has been stopped, or will have been when the wire is empty.

@@ -149,8 +149,8 @@ impl World {
             self.advance();
             self.check_fully();
         }
-        let (resident, busy, _) = self.engine.gauges();
-        assert_eq!((resident, busy), (0, 0), "something is left in memory");
+        let gauges = self.engine.gauges();
+        assert_eq!((gauges.resident, gauges.attempts()), (0, 0), "something is left in memory");
         for id in &self.clients.promised {
             let row = self.store.row(*id).unwrap_or_else(|| panic!("{id}: promised, and lost"));
             assert!(row.state.is_final(), "{id}: promised, and still {}", row.state);
@@ -180,7 +180,7 @@ fn order_of_starts(
     page: usize,
     now: Timestamp,
 ) -> BTreeMap<QueueName, Vec<TaskId>> {
-    engine.apply(Command::HostJoined { host: HostId(u64::MAX), slots: 1_000_000, local: false }, now);
+    engine.apply(Command::HostJoined { host: HostId(u64::MAX), slots: 1_000_000, waiting: 0, local: false }, now);
     while let Some(request) = engine.needs_page() {
         let (rows, complete) = store.page(&request, page);
         engine.apply(Command::PageIn { request, rows, complete }, now);

@@ -13,6 +13,10 @@ pub enum Action {
     RepeatSubmit,
     /// A guest ends; its report is applied now or later.
     GuestEnds,
+    /// A guest begins to wait in a host call, or goes on.
+    GuestTurns,
+    /// A word of a wait comes twice, or late, or from a former life.
+    LateTurn,
     /// A report that was on its way, or is a duplicate, or is from a former life.
     LateReport,
     Cancel,
@@ -41,6 +45,8 @@ pub struct Profile {
     pub backlog: usize,
     pub queues: usize,
     pub local_slots: u32,
+    /// Greatest waiting room of a host.
+    pub waiting: u64,
     pub remote_hosts: usize,
     /// Greatest input of a task.
     pub input_bytes: usize,
@@ -67,6 +73,7 @@ impl Profile {
             backlog: 100,
             queues: 3,
             local_slots: 3,
+            waiting: random.below(6),
             remote_hosts: 0,
             input_bytes: 10,
             killers: 0,
@@ -74,6 +81,8 @@ impl Profile {
                 (Submit, 200),
                 (RepeatSubmit, 15),
                 (GuestEnds, 250),
+                (GuestTurns, 120),
+                (LateTurn, 15),
                 (LateReport, 30),
                 (Cancel, 20),
                 (Rerun, 20),

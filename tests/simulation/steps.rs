@@ -7,7 +7,7 @@ use tradewind::engine::{Answer, Command, Earlier, HostId, Once};
 use tradewind::model::{TaskId, TaskState};
 
 use super::clients::{Asked, Promise, Submit};
-use super::guests::{Report, SimHost, any_ending};
+use super::guests::{Report, SimHost, Turn, any_ending};
 use super::profile::Action;
 use super::world::{Note, World};
 
@@ -28,6 +28,8 @@ impl World {
                 self.submit(submit);
             }
             Action::Submit | Action::GuestEnds => self.guest_ends(),
+            Action::GuestTurns => self.guest_turns(),
+            Action::LateTurn => self.late_turn(),
             Action::LateReport => self.late_report(),
             Action::Cancel => self.cancel(),
             Action::Rerun => self.rerun(),
@@ -94,6 +96,55 @@ impl World {
             self.uplink.push(report);
         } else {
             self.report(report);
+        }
+    }
+
+    /// Some guest begins to wait, or goes on; its host says so.
+    fn guest_turns(&mut self) {
+        let guests = self.hosts.iter().flat_map(|(host, found)| (0..found.attempts.len()).map(|place| (*host, place)));
+        let guests: Vec<(HostId, usize)> = guests.collect();
+        if guests.is_empty() {
+            return;
+        }
+        let (host, place) = *self.random.pick(&guests);
+        let found = self.hosts.get_mut(&host).expect("it was just found");
+        let attempt = &mut found.attempts[place];
+        attempt.waits = !attempt.waits;
+        let turn = Turn { host, task: attempt.task, fence: attempt.fence, waits: attempt.waits };
+        self.turn(turn);
+        if self.turns.len() == 32 {
+            self.turns.pop_front();
+        }
+        self.turns.push_back(turn);
+    }
+
+    fn turn(&mut self, turn: Turn) {
+        let Turn { host, task, fence, .. } = turn;
+        let current = self.is_current(task, fence) && self.owns(host, task, fence);
+        let changed = self.engine.has_changes();
+        let answer = self.apply(turn.command());
+        let expected = if current { Answer::Done } else { Answer::Fenced };
+        assert_eq!(answer, expected, "{task}: the answer to a word of a wait under fence {fence}");
+        // A wait may let another start; nothing else of it is to be stored.
+        assert!(turn.waits || self.engine.has_changes() == changed, "{task}: going on changes nothing");
+    }
+
+    /// A word of a wait comes again: as long as the guest is there it says what is true.
+    fn late_turn(&mut self) {
+        if self.turns.is_empty() {
+            return;
+        }
+        let place = self.random.index(self.turns.len());
+        let turn = self.turns[place];
+        let attempts = self.hosts.get(&turn.host).map(|found| &found.attempts);
+        let guest = attempts.and_then(|all| all.iter().find(|one| (one.task, one.fence) == (turn.task, turn.fence)));
+        match guest.map(|guest| guest.waits) {
+            Some(waits) => {
+                let before = self.engine.gauges();
+                self.turn(Turn { waits, ..turn });
+                assert_eq!(self.engine.gauges(), before, "{}: said twice, it counts twice", turn.task);
+            }
+            None => self.turn(turn),
         }
     }
 
@@ -220,8 +271,9 @@ impl World {
     pub fn join(&mut self, slots: u32, local: bool) {
         self.last_host += 1;
         let host = HostId(self.last_host);
-        self.hosts.insert(host, SimHost::new(slots, local));
-        self.apply(Command::HostJoined { host, slots, local });
+        let waiting = self.random.below(self.profile.waiting + 1) as u32;
+        self.hosts.insert(host, SimHost::new(slots, waiting, local));
+        self.apply(Command::HostJoined { host, slots, waiting, local });
     }
 
     fn host_joins(&mut self) {

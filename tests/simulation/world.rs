@@ -7,7 +7,7 @@ use tradewind::model::ids::IdSource;
 use tradewind::model::{TaskId, Timestamp};
 
 use super::clients::{Clients, Promise};
-use super::guests::{Attempt, Message, Report, SimHost};
+use super::guests::{Attempt, Message, Report, SimHost, Turn};
 use super::profile::{Action, Profile};
 use super::random::Random;
 use super::store::Store;
@@ -34,6 +34,8 @@ pub struct World {
     /// Reports on their way, and then copies of old ones, from former lives too.
     pub uplink: Vec<Report>,
     pub echoes: VecDeque<Report>,
+    /// Words of waits that were heard once, of former lives too.
+    pub turns: VecDeque<Turn>,
     /// What this life has handed out: on which host, as which try.
     pub assigned: HashMap<(TaskId, u32), (HostId, u32)>,
     /// Running attempts whose cancel was answered in this life.
@@ -92,6 +94,7 @@ impl World {
             last_host: 0,
             uplink: Vec::new(),
             echoes: VecDeque::new(),
+            turns: VecDeque::new(),
             assigned: HashMap::new(),
             stopping: HashSet::new(),
             seen_outside: HashSet::new(),
@@ -115,6 +118,8 @@ impl World {
         let (verb, task, fence) = match &command {
             Command::Submit { id, .. } => ("submit", Some(*id), None),
             Command::Report { task, fence, .. } => ("report", Some(*task), Some(*fence)),
+            Command::Parked { task, fence, .. } => ("parked", Some(*task), Some(*fence)),
+            Command::Resumed { task, fence, .. } => ("resumed", Some(*task), Some(*fence)),
             Command::Cancel { id, .. } => ("cancel", Some(*id), None),
             Command::Rerun { id, .. } => ("rerun", Some(*id), None),
             Command::HostJoined { .. } => ("host joined", None, None),
@@ -169,6 +174,8 @@ impl World {
         if found.local {
             found.receive_all();
         }
+        // While one waits for its commit, another may go on after a wait.
+        assert!(!at_once || found.computing() <= found.slots as usize, "{task}: starts where no slot is free");
     }
 
     pub fn pass_stops(&mut self) {

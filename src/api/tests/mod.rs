@@ -53,6 +53,7 @@ impl TestApi {
         let settings = CoordinatorSettings {
             engine: EngineConfig::default(),
             slots: 4,
+            waiting: 0,
             max_waiting_submissions: 100_000,
             batch_changes: 2_048,
             max_task_bytes: 8 << 20,

@@ -91,6 +91,7 @@ fn job(function: &str, input: &str) -> Job {
         },
         log: Arc::new(NoLog),
         stop: StopSignal::new(),
+        on_wait: None,
     }
 }
 
@@ -330,7 +331,7 @@ fn a_full_pool_waits() {
     let sleeper = house.guest(WASI);
     let noop = house.module(&guests::noop());
     let (log, said) = lines();
-    let room = engine::capacity(&SandboxSettings { slots: 1, ..SandboxSettings::default() });
+    let room = pool::capacity(&SandboxSettings { slots: 1, ..SandboxSettings::default() });
     let sleepers: Vec<_> = (0..room)
         .map(|_| {
             let job = job("sleep", r#"{"nanoseconds": 3600000000000}"#).log(log.clone());
@@ -357,6 +358,41 @@ fn a_full_pool_waits() {
     for (stop, task) in sleepers {
         stop.stop();
         assert_eq!(wait(task).expect("an ending").outcome, Outcome::Cancelled);
+    }
+}
+
+/// Notes every word about a wait.
+#[derive(Default)]
+struct Heard(Mutex<Vec<&'static str>>);
+
+impl WaitListener for Heard {
+    fn parked(&self) {
+        self.0.lock().push("parked");
+    }
+
+    fn resumed(&self) {
+        self.0.lock().push("resumed");
+    }
+}
+
+#[test]
+fn it_is_told_when_a_guest_waits_and_when_it_computes_again() {
+    let house = House::new();
+    let module = house.guest(WASI);
+    for (function, input, expected) in [
+        ("print", "{}", &[][..]),
+        // Gives way at the end of each slice, which is no wait.
+        ("spin", "{}", &[]),
+        ("sleep", r#"{"nanoseconds": 0}"#, &[]),
+        // It goes on for less than a slice.
+        ("sleep", r#"{"nanoseconds": 20000000}"#, &["parked"]),
+        ("sleep-and-spin", r#"{"nanoseconds": 20000000}"#, &["parked", "resumed"]),
+    ] {
+        let heard = Arc::new(Heard::default());
+        let mut job = job(function, input).limits(|limits| limits.cpu_time = Span::from_millis(30));
+        job.on_wait = Some(heard.clone());
+        house.run(&module, job);
+        assert_eq!(*heard.0.lock(), expected, "{function}");
     }
 }
 
@@ -470,7 +506,7 @@ fn a_task_with_a_schema_that_reaches_outside_is_refused() {
 #[test]
 fn a_component_built_for_1_0_runs_on_a_host_of_1_9() {
     let house = House::new();
-    let engine = &house.sandbox.0.engine;
+    let engine = &house.sandbox.machine().engine;
     let mut linker = wasmtime::component::Linker::<()>::new(engine);
     let mut log = linker.instance("tradewind:task/log@1.9.0").expect("an instance");
     log.func_new("write", |_, _, _, _| Ok(())).expect("defined");
@@ -541,7 +577,7 @@ fn what_is_no_component_of_ours_is_refused_with_its_reason() {
 #[test]
 fn what_is_said_to_be_offered_is_linked() {
     let house = House::new();
-    let mut linker = host::linker(&house.sandbox.0.engine).expect("a linker");
+    let mut linker = host::linker(&house.sandbox.machine().engine).expect("a linker");
     let mut define = |name: &str| linker.root().func_wrap(name, |_, (): ()| Ok(()));
     for (interface, major) in compile::OFFERED {
         // Under the very version that is linked, the name is taken.
