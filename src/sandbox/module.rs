@@ -58,7 +58,7 @@ impl Sandbox {
             ModuleKind::Sdk => tasks(&component, &info)?,
             ModuleKind::Command => {
                 let program = program_export(&component).map(|run| (PROGRAM.into(), Function::Program { run }));
-                typed_functions(self, &component).into_iter().chain(program).collect()
+                typed_functions(&component).into_iter().chain(program).collect()
             }
         };
         let room_needed = pool::room_needed(&component);
