@@ -7,13 +7,14 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use support::{Client, examples, setup};
+use support::{Client, guests, setup};
 
-/// Tasks in flight.
-const IN_FLIGHT: usize = 16;
+/// Tasks of one batch, all in flight at once.
+const IN_FLIGHT: usize = 64;
 
 fn main() {
     if std::env::args().any(|argument| argument == "--test") {
@@ -27,34 +28,55 @@ fn main() {
 async fn run(tasks: usize) {
     let server = setup().start().await;
     let client = server.client();
-    for example in examples::all() {
-        for module in &example.modules {
+    for example in ["typed-rust", "typed-python", "typed-javascript", "program-go", "programs"] {
+        let output = guests::built_example(example);
+        for (module, mut task) in first_successes(example) {
             let began = Instant::now();
-            let digest = client.push(&std::fs::read(&module.path).unwrap()).await;
-            let taken_in = began.elapsed();
-            let Some(case) = module.cases.iter().find(|case| case.succeeds()) else { continue };
-            let task = case.task(&digest);
-            let (rate, cpu_us, ms) = measure(&client, &task, tasks).await;
+            let wasm = std::fs::read(output.join(&module).with_extension("wasm")).unwrap();
+            task["module"] = json!(client.push(&wasm).await);
+            let taken_in_s = began.elapsed().as_secs_f64();
+            let Measured { rate, cpu_ms, duration_ms } = measure(&client, &task, tasks).await;
+            let size = wasm.len() as f64 / 1e6;
             println!(
-                "{:34} {rate:8.0} tasks/s, {:7.3} ms in its sandbox, {ms:7.3} ms each; taken in in {:.1} s",
-                module.name,
-                cpu_us / 1e3,
-                taken_in.as_secs_f64()
+                "{module:18} {rate:7.0} tasks/s, {cpu_ms:6.2} ms of processor in its sandbox, {duration_ms:6.2} ms each; \
+                 {size:.1} MB taken in in {taken_in_s:.1} s"
             );
         }
     }
 }
 
-/// Tasks a second, and of one: processor time in its sandbox, and duration.
-async fn measure(client: &Client, task: &Value, tasks: usize) -> (f64, f64, f64) {
+/// The first task of each module of an example that its `expected.json` says succeeds.
+fn first_successes(example: &str) -> BTreeMap<String, Value> {
+    let cases = std::fs::read(guests::example_directory(example).join("expected.json")).unwrap();
+    let cases: Vec<Value> = serde_json::from_slice(&cases).unwrap();
+    let mut first = BTreeMap::new();
+    for case in cases.into_iter().filter(|case| case["outcome"].is_null()) {
+        let module = case["module"].as_str().unwrap_or(example).to_owned();
+        first.entry(module).or_insert_with(|| case["task"].clone());
+    }
+    first
+}
+
+/// Tasks a second, and of one of them what it took in its sandbox.
+struct Measured {
+    rate: f64,
+    cpu_ms: f64,
+    duration_ms: f64,
+}
+
+async fn measure(client: &Client, task: &Value, tasks: usize) -> Measured {
     client.run(task).await;
     let began = Instant::now();
     let mut lines = Vec::new();
     while lines.len() < tasks {
-        lines.extend(client.batch(&vec![task.clone(); IN_FLIGHT.max(tasks / 10)], "?wait=60s").await);
+        lines.extend(client.batch(&vec![task.clone(); IN_FLIGHT], "?wait=60s").await);
     }
     let rate = lines.len() as f64 / began.elapsed().as_secs_f64();
-    let mean = |value: fn(&Value) -> f64| lines.iter().map(value).sum::<f64>() / lines.len() as f64;
     assert!(lines.iter().all(|line| line["state"] == json!("success")), "{}", lines[0]);
-    (rate, mean(|line| line["usage"]["cpu_us"].as_f64().unwrap()), mean(|line| line["duration_ms"].as_f64().unwrap()))
+    let mean = |value: fn(&Value) -> f64| lines.iter().map(value).sum::<f64>() / lines.len() as f64;
+    Measured {
+        rate,
+        cpu_ms: mean(|line| line["usage"]["cpu_us"].as_f64().unwrap() / 1e3),
+        duration_ms: mean(|line| line["duration_ms"].as_f64().unwrap()),
+    }
 }
