@@ -50,6 +50,7 @@ use wasmtime::Engine;
 use wasmtime::component::Linker;
 
 pub use self::cache::{CacheBounds, LoadError, ModuleCache};
+use self::capability::http::HttpClients;
 pub use self::compile::{Refused, UploadError};
 pub use self::compiled::{CompiledFile, CompiledStore};
 use self::engine::Allocator;
@@ -77,6 +78,7 @@ struct Inner {
     /// Modules are compiled one at a time.
     compiling: Arc<Semaphore>,
     threads: GuestThreads,
+    http_clients: HttpClients,
     max_memory_bytes: u64,
 }
 
@@ -128,6 +130,7 @@ impl Sandbox {
             room: Arc::new(Semaphore::new(engine::capacity(settings))),
             compiling: Arc::new(Semaphore::new(1)),
             threads,
+            http_clients: HttpClients::default(),
             max_memory_bytes: settings.max_memory_bytes,
             engine,
         })))

@@ -128,6 +128,8 @@ impl Sandbox {
                 stdio,
                 args: job.args,
                 grants: job.grants,
+                http_clients: sandbox.0.http_clients.clone(),
+                http: None,
                 wasi: None,
             };
             let attempt = attempt(&sandbox.0, module.instance(), host, call, &bounds, &job.stop).await?;
