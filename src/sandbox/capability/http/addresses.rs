@@ -63,7 +63,7 @@ fn place_of_v4(address: Ipv4Addr) -> Place {
         // Benchmarks (RFC 2544).
         [198, 18 | 19, ..] => Place::Private,
         // Multicast, reserved, broadcast.
-        [224.., ..] => Place::Private,
+        [224..=255, ..] => Place::Private,
         _ => Place::Public,
     }
 }

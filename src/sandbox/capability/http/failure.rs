@@ -79,8 +79,9 @@ fn code_of_io(error: &io::Error) -> Error {
 /// The error and what it came from. An I/O error hides the one it was made of:
 /// its `source` is that one's source already.
 fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |error| {
+    std::iter::successors(Some(error), |error: &&'a (dyn StdError + 'static)| {
+        let error: &'a (dyn StdError + 'static) = *error;
         let hidden = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        hidden.map(|hidden| hidden as &(dyn StdError + 'static)).or_else(|| error.source())
+        hidden.map(|hidden| hidden as &'a (dyn StdError + 'static)).or_else(|| error.source())
     })
 }

@@ -59,7 +59,6 @@ impl WasiHttpView for Host {
     }
 }
 
-type Body = Response<WasiBody>;
 /// What goes on after the head of a response: nothing of ours.
 type Rest = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
@@ -82,7 +81,7 @@ impl WasiHttpHooks for Sender {
         request: Request<WasiBody>,
         options: Option<RequestOptions>,
         _response_processed: Rest,
-    ) -> Box<dyn Future<Output = Result<(Body, Rest), Error>> + Send> {
+    ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Rest), Error>> + Send> {
         // The library runs it on the runtime's threads, and aborts it when the
         // guest drops the response or the attempt ends.
         let sending = self.begin(request, options);
