@@ -53,6 +53,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use self::cache::{CacheBounds, LoadError, ModuleCache};
+use self::capability::http::HttpClients;
 pub use self::compile::{Refused, UploadError};
 pub use self::compiled::{CompiledFile, CompiledStore};
 pub use self::log::{LogLevel, LogLine, LogSink, LogStream, MAX_LINE_BYTES, NoLog};
@@ -80,6 +81,7 @@ struct Inner {
     /// Modules are compiled one at a time.
     compiling: Arc<Semaphore>,
     threads: GuestThreads,
+    http_clients: HttpClients,
     max_memory_bytes: u64,
 }
 
@@ -139,6 +141,7 @@ impl Sandbox {
             room: Arc::new(Semaphore::new(pool::capacity(settings))),
             compiling: Arc::new(Semaphore::new(1)),
             threads,
+            http_clients: HttpClients::default(),
             max_memory_bytes: settings.max_memory_bytes,
         })))
     }

@@ -10,6 +10,12 @@ pub fn tasks() -> &'static [u8] {
     BUILT.get_or_init(|| std::fs::read(build("tests/guests", "test_guests")).expect("what was just built"))
 }
 
+/// The tasks of `tests/guests/http`, which send requests.
+pub fn http() -> &'static [u8] {
+    static BUILT: OnceLock<Vec<u8>> = OnceLock::new();
+    BUILT.get_or_init(|| std::fs::read(build("tests/guests/http", "test_guests_http")).expect("what was just built"))
+}
+
 /// The guests of `tests/guests/abuse`, which try everything they should not.
 pub fn abuse() -> &'static [u8] {
     static BUILT: OnceLock<Vec<u8>> = OnceLock::new();
