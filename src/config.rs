@@ -97,7 +97,8 @@ settings! {
     worker: WorkerSettings {
         /// Attempts that compute at once. Default: 8 for each core.
         slots: usize = 8 * cores(),
-        /// Attempts that may besides wait in a host call: for a timer, or another system's answer. Each takes 4 GiB of address space. Default: 10 000, or what `vm.max_map_count` allows beside the slots.
+        /// Attempts that may besides wait in a host call: for a timer, or another system's answer.
+        /// Each takes 4 GiB of address space. Default: 10 000, or what `vm.max_map_count` allows beside the slots.
         waiting: usize = waiting_beside(8 * cores()),
         /// Threads that run guests. Default: one for each core.
         guest_threads: usize = cores(),

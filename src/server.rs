@@ -83,8 +83,6 @@ pub struct Server {
 
 impl Server {
     pub async fn start(settings: Settings) -> Result<Self, ServerError> {
-        // First of all: while the store opens, the pool is reserved.
-        let sandbox = Sandbox::new(&sandbox_settings(&settings), &tokio::runtime::Handle::current())?;
         let data = DataDirectory::open(&settings.server.data_dir)?;
         let address = settings.server.listen;
         let listening = |error| ServerError::Listen { address, error };
@@ -105,6 +103,7 @@ impl Server {
         let artifacts = Artifacts::local(&artifacts_path).map_err(file(artifacts_path))?;
         let logs_path = data.path().join("logs");
         let segments = Segments::open(&logs_path).map_err(file(logs_path))?;
+        let sandbox = Sandbox::new(&sandbox_settings(&settings), &tokio::runtime::Handle::current())?;
         let modules = modules(&settings, &data, &sandbox, &artifacts, &reads, &coordinator)?;
         let live = LiveAttempts::default();
         let worker = LocalWorker::new(
@@ -144,6 +143,7 @@ impl Server {
             %address, data = %data.path().display(), slots = settings.worker.slots, waiting = settings.worker.waiting,
             "ready; the first token lies in admin.token in the data directory"
         );
+        sandbox.prepare();
         Ok(Self { address, coordinator, running, sandbox, shutdown, serving, pid_file, _data: data })
     }
 

@@ -31,7 +31,7 @@ pub(super) struct SettingsArgs {
     /// Address and port to listen on [default: 127.0.0.1:8080] [env: TRADEWIND_LISTEN]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
-    /// Attempts that run at once [default: 8 for each core] [env: TRADEWIND_WORKER_SLOTS]
+    /// Attempts that compute at once [default: 8 for each core] [env: TRADEWIND_WORKER_SLOTS]
     #[arg(long, value_name = "N")]
     slots: Option<usize>,
     /// error, warn, info, debug or trace [default: info] [env: TRADEWIND_LOG_LEVEL]

@@ -93,7 +93,7 @@ fn malformed(error: &wasmparser::BinaryReaderError) -> Refused {
     Refused::module(
         "invalid_component",
         format!("does not parse: {error}"),
-        "upload the .wasm file as the build made it",
+        "upload the complete .wasm file as the build made it",
     )
 }
 

@@ -142,6 +142,8 @@ pub(super) const OFFERED: &[(&str, &str)] = &[
     ("wasi:clocks/wall-clock", "0.2."),
     ("wasi:filesystem/preopens", "0.2."),
     ("wasi:filesystem/types", "0.2."),
+    ("wasi:http/outgoing-handler", "0.2."),
+    ("wasi:http/types", "0.2."),
     ("wasi:io/error", "0.2."),
     ("wasi:io/poll", "0.2."),
     ("wasi:io/streams", "0.2."),
@@ -216,7 +218,7 @@ mod tests {
             assert!(is_offered(offered), "{offered}");
         }
         for other in
-            ["wasi:cli/stdout@0.3.0", "tradewind:task/log@2.0.0", "wasi:http/types@0.2.0", "log", "tradewind:task/log"]
+            ["wasi:cli/stdout@0.3.0", "tradewind:task/log@2.0.0", "wasi:http/types@0.3.0", "log", "tradewind:task/log"]
         {
             assert!(!is_offered(other), "{other}");
         }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use wasmtime::component::Linker;
 
-use super::capability;
+use super::capability::http::{self, Http, HttpClients};
+use super::capability::sockets;
 use super::limits::MemoryMeter;
 use super::log::{LogLevel, LogLine, LogSink, LogStream};
 use super::meter::Meter;
@@ -37,15 +38,20 @@ pub(super) struct Host {
     pub(super) stdio: Stdio,
     pub(super) args: Arc<[String]>,
     pub(super) grants: Arc<Grants>,
+    pub(super) http_clients: HttpClients,
+    /// Before `wasi`, and so dropped before it: an end of the guest's streams is
+    /// not taken for an end that the guest meant.
+    pub(super) http: Option<Box<Http>>,
     pub(super) wasi: Option<Box<Wasi>>,
 }
 
-/// Everything a guest may import without a grant. Built once.
+/// Everything a guest may import. Built once.
 pub(super) fn linker(engine: &wasmtime::Engine) -> Result<Linker<Host>, SandboxError> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(SandboxError::engine("link WASI"))?;
+    http::link(&mut linker).map_err(SandboxError::engine("link wasi:http"))?;
     linker.allow_shadowing(true);
-    capability::sockets::add_to_linker(&mut linker).map_err(SandboxError::engine("link sockets"))?;
+    sockets::link(&mut linker).map_err(SandboxError::engine("link sockets"))?;
     linker.allow_shadowing(false);
     bindings::Task::add_to_linker::<Host, wasmtime::component::HasSelf<Host>>(&mut linker, called)
         .map_err(SandboxError::engine("link tradewind:task"))?;

@@ -117,6 +117,8 @@ impl Sandbox {
             stdio: Stdio::Log,
             args: Arc::default(),
             grants: Arc::default(),
+            http_clients: self.0.http_clients.clone(),
+            http: None,
             wasi: None,
         };
         let bounds = Bounds { wall: LIST_TASKS_TIME, cpu: LIST_TASKS_TIME, answer_bytes: MAX_DESCRIPTORS_BYTES };

@@ -1,8 +1,8 @@
-//! What every guest runs on: made on a thread of its own, while the server starts.
+//! What every guest runs on: made when the server is ready, or by the first who needs it.
 //!
-//! To reserve the room of ten thousand guests takes tens of milliseconds, one
-//! system call for the guard of each stack, and nobody needs it before the first
-//! module is compiled or loaded.
+//! To reserve the room of ten thousand guests takes tens of milliseconds: one system
+//! call for the guard of each stack, under the lock that whatever else maps memory
+//! wants too. So it is not done while the server starts.
 
 use std::sync::{Arc, LazyLock};
 
@@ -20,15 +20,15 @@ pub(super) struct Machine {
     pub(super) allocator: Allocator,
 }
 
-/// A machine that is being made. Whoever needs it first waits until it is. Cheap to clone.
+/// A machine to be made when it is first needed. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Making(Arc<LazyLock<Machine, Make>>);
+pub(super) struct Promised(Arc<LazyLock<Machine, Make>>);
 
 type Make = Box<dyn FnOnce() -> Machine + Send>;
 
-impl Making {
-    /// Begins. Without a pool it will be `on_demand`, which was made from the same settings.
-    pub(super) fn begin(settings: &SandboxSettings, address_space: Option<u64>, on_demand: Engine) -> Self {
+impl Promised {
+    /// Without a pool it will be `on_demand`, which was made from the same settings.
+    pub(super) fn new(settings: &SandboxSettings, address_space: Option<u64>, on_demand: Engine) -> Self {
         let settings = settings.clone();
         let make = move || {
             let (engine, allocator) = match engine::with_pool(&settings, address_space) {
@@ -41,17 +41,25 @@ impl Making {
             let linker = host::linker(&engine).expect("no name is linked twice");
             Machine { engine, linker, allocator }
         };
-        let this = Self(Arc::new(LazyLock::new(Box::new(make))));
-        let making = this.clone();
-        // Where there is no thread to be had, whoever needs it first makes it.
-        let _ = std::thread::Builder::new().name("sandbox-pool".to_owned()).spawn(move || {
-            making.get();
-        });
-        this
+        Self(Arc::new(LazyLock::new(Box::new(make))))
     }
 
-    /// Blocks for as long as it is being made.
+    /// Blocks while it is made.
     pub(super) fn get(&self) -> &Machine {
         &self.0
+    }
+
+    /// The machine, if there is one by now.
+    pub(super) fn if_made(&self) -> Option<&Machine> {
+        LazyLock::get(&self.0)
+    }
+
+    /// Makes it in the background.
+    pub(super) fn make_soon(&self) {
+        let promised = self.clone();
+        // Where there is no thread to be had, whoever needs it first makes it.
+        let _ = std::thread::Builder::new().name("sandbox-pool".to_owned()).spawn(move || {
+            promised.get();
+        });
     }
 }

@@ -53,10 +53,11 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use self::cache::{CacheBounds, LoadError, ModuleCache};
+use self::capability::http::HttpClients;
 pub use self::compile::{Refused, UploadError};
 pub use self::compiled::{CompiledFile, CompiledStore};
 pub use self::log::{LogLevel, LogLine, LogSink, LogStream, MAX_LINE_BYTES, NoLog};
-use self::machine::{Machine, Making};
+use self::machine::{Machine, Promised};
 pub use self::mappings::most_guests_here;
 pub use self::module::Module;
 pub use self::pool::SandboxSettings;
@@ -72,7 +73,7 @@ pub use self::wait::WaitListener;
 pub struct Sandbox(Arc<Inner>);
 
 struct Inner {
-    making: Making,
+    machine: Promised,
     compatibility: String,
     /// One permit for each guest with one memory that the pool has room for; one with
     /// more takes more ([`pool::room_needed`]). Who finds too few waits.
@@ -80,6 +81,7 @@ struct Inner {
     /// Modules are compiled one at a time.
     compiling: Arc<Semaphore>,
     threads: GuestThreads,
+    http_clients: HttpClients,
     max_memory_bytes: u64,
 }
 
@@ -117,8 +119,8 @@ impl SandboxError {
 }
 
 impl Sandbox {
-    /// Begins to reserve the pool and starts the guest threads; timers of guests run on
-    /// `runtime`. Whatever needs the pool waits until it is there.
+    /// Starts the guest threads; timers of guests run on `runtime`. The pool is reserved
+    /// by the first who needs it, or before by [`prepare`](Self::prepare).
     pub fn new(settings: &SandboxSettings, runtime: &tokio::runtime::Handle) -> Result<Self, SandboxError> {
         Self::within(pool::address_space_limit(), settings, runtime)
     }
@@ -131,20 +133,26 @@ impl Sandbox {
         mappings::check(settings, mappings::allowed())?;
         let on_demand = engine::on_demand()?;
         let compatibility = engine::compatibility(&on_demand);
-        let making = Making::begin(settings, address_space, on_demand);
-        let threads = GuestThreads::start(settings.guest_threads, Ticker::start(making.clone())?, runtime)?;
+        let machine = Promised::new(settings, address_space, on_demand);
+        let threads = GuestThreads::start(settings.guest_threads, Ticker::start(machine.clone())?, runtime)?;
         Ok(Self(Arc::new(Inner {
-            making,
+            machine,
             compatibility,
             room: Arc::new(Semaphore::new(pool::capacity(settings))),
             compiling: Arc::new(Semaphore::new(1)),
             threads,
+            http_clients: HttpClients::default(),
             max_memory_bytes: settings.max_memory_bytes,
         })))
     }
 
+    /// Reserves the pool in the background, which takes some microseconds a guest.
+    pub fn prepare(&self) {
+        self.0.machine.make_soon();
+    }
+
     /// Where guests' memory comes from: `pooling`, or `on_demand` where address
-    /// space is short and every start costs ten times as much. Blocks until the pool is there.
+    /// space is short and every start costs ten times as much. Makes the pool if there is none yet.
     pub fn allocator(&self) -> &'static str {
         self.machine().allocator.as_str()
     }
@@ -165,9 +173,9 @@ impl Sandbox {
         self.0.threads.shut_down();
     }
 
-    /// Blocks, for tens of milliseconds at most, until the pool is there.
+    /// Blocks while the pool is made, for tens of milliseconds at most.
     fn machine(&self) -> &Machine {
-        self.0.making.get()
+        self.0.machine.get()
     }
 
     /// Room for one guest in the pool. Waits while there is none.

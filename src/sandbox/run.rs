@@ -131,6 +131,8 @@ impl Sandbox {
                 stdio,
                 args: job.args,
                 grants: job.grants,
+                http_clients: sandbox.0.http_clients.clone(),
+                http: None,
                 wasi: None,
             };
             let outside = Outside { stop: &job.stop, on_wait: job.on_wait.as_deref() };

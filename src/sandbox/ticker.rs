@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
-use super::machine::Making;
+use super::machine::Promised;
 
 /// Length of a time slice: what a guest may compute before another one's turn.
 pub(super) const SLICE: Duration = Duration::from_millis(2);
@@ -33,7 +33,7 @@ struct Shared {
 pub(super) struct Busy<'a>(&'a Ticker);
 
 impl Ticker {
-    pub(super) fn start(making: Making) -> std::io::Result<Self> {
+    pub(super) fn start(machine: Promised) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             busy: AtomicUsize::new(0),
             ticks: AtomicU64::new(0),
@@ -41,9 +41,8 @@ impl Ticker {
             closed: AtomicBool::new(false),
         });
         let of_thread = shared.clone();
-        let handle = std::thread::Builder::new()
-            .name("guest-ticker".to_owned())
-            .spawn(move || of_thread.run(&making.get().engine))?;
+        let handle =
+            std::thread::Builder::new().name("guest-ticker".to_owned()).spawn(move || of_thread.run(&machine))?;
         Ok(Self { shared, thread: handle.thread().clone(), handle: Some(handle) })
     }
 
@@ -96,11 +95,13 @@ impl Drop for Ticker {
 }
 
 impl Shared {
-    fn run(&self, engine: &wasmtime::Engine) {
+    fn run(&self, machine: &Promised) {
         let mut idle_ticks = 0;
         while !self.closed.load(Ordering::SeqCst) {
             std::thread::sleep(SLICE);
-            engine.increment_epoch();
+            if let Some(machine) = machine.if_made() {
+                machine.engine.increment_epoch();
+            }
             self.ticks.fetch_add(1, Ordering::Relaxed);
             idle_ticks = if self.busy.load(Ordering::SeqCst) == 0 { idle_ticks + 1 } else { 0 };
             if idle_ticks > LINGER_TICKS {

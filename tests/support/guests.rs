@@ -10,13 +10,32 @@ pub fn tasks() -> &'static [u8] {
     BUILT.get_or_init(|| std::fs::read(build("tests/guests", "test_guests")).expect("what was just built"))
 }
 
+/// The tasks of `tests/guests/http`, which send requests.
+pub fn http() -> &'static [u8] {
+    static BUILT: OnceLock<Vec<u8>> = OnceLock::new();
+    BUILT.get_or_init(|| std::fs::read(build("tests/guests/http", "test_guests_http")).expect("what was just built"))
+}
+
 /// The guests of `tests/guests/abuse`, which try everything they should not.
 pub fn abuse() -> &'static [u8] {
     static BUILT: OnceLock<Vec<u8>> = OnceLock::new();
     BUILT.get_or_init(|| std::fs::read(build("tests/guests/abuse", "abuse_guests")).expect("what was just built"))
 }
 
-/// The module of an example.
+/// The modules of an example that says itself how it is built, by its script `build`, which installs what it
+/// needs. They stay below the target directory, where the script finds what is unchanged.
+pub fn built_example(name: &str) -> PathBuf {
+    let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples").join(name);
+    let built = Command::new(example_directory(name).join("build"))
+        .env("BUILD_DIR", &output)
+        .output()
+        .expect("the script can be started");
+    let said = String::from_utf8_lossy(&built.stderr);
+    assert!(built.status.success(), "examples/{name}/build ended with {}:\n{said}", built.status);
+    output
+}
+
+/// The module of an example with our SDK.
 pub fn example(name: &str) -> PathBuf {
     build(&format!("examples/{name}"), &name.replace('-', "_"))
 }

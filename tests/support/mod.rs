@@ -6,6 +6,7 @@
 pub mod client;
 pub mod guests;
 pub mod history;
+pub mod target;
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::PermissionsExt;

@@ -56,7 +56,6 @@ fn write_entries<M: SerializeMap>(record: &TaskRecord, map: &mut M) -> Result<()
     map.serialize_entry("try_number", &record.try_number)?;
     map.serialize_entry("module", &spec.module)?;
     map.serialize_entry("function", &*spec.function)?;
-    map.serialize_entry("args", &spec.args)?;
     map.serialize_entry("labels", &spec.labels)?;
     map.serialize_entry("priority_weight", &spec.priority_weight)?;
     map.serialize_entry("queue", &spec.queue)?;
@@ -67,6 +66,7 @@ fn write_entries<M: SerializeMap>(record: &TaskRecord, map: &mut M) -> Result<()
     map.serialize_entry("usage", &record.usage)?;
     map.serialize_entry("max_tries", &record.max_tries)?;
     map.serialize_entry("not_before", &spec.not_before)?;
+    map.serialize_entry("args", &spec.args)?;
     if *spec.terms == DEFAULT_TERMS.terms { DEFAULT_TERMS.write(map) } else { TermsText::of(&spec.terms).write(map) }
 }
 
@@ -135,8 +135,6 @@ pub struct Task {
     #[schema(value_type = String, example = "sha256:9f86…")]
     module: Digest,
     function: String,
-    /// Of a command-line program, without its name.
-    args: Vec<String>,
     labels: BTreeMap<String, String>,
     priority_weight: i32,
     #[schema(value_type = String)]
@@ -155,6 +153,8 @@ pub struct Task {
     max_tries: u32,
     #[schema(value_type = Option<String>, format = DateTime, required)]
     not_before: Option<Timestamp>,
+    /// Of a command-line program, without its name.
+    args: Vec<String>,
     grants: Grants,
     limits: Limits,
     retries: u32,

@@ -13,7 +13,7 @@ use crate::sandbox::host::Host;
 const MAX_NAME: usize = 100;
 
 /// Puts these in the place of wasmtime's, which answer the same but do not tell.
-pub(in crate::sandbox) fn add_to_linker(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+pub(in crate::sandbox) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     tcp_create_socket::add_to_linker::<Host, Denied<'static>>(linker, |host| Denied(host))?;
     udp_create_socket::add_to_linker::<Host, Denied<'static>>(linker, |host| Denied(host))?;
     ip_name_lookup::add_to_linker::<Host, Denied<'static>>(linker, |host| Denied(host))

@@ -584,7 +584,7 @@ fn what_is_said_to_be_offered_is_linked() {
         let version = if *major == "0.2." { "0.2.12" } else { "1.0.0" };
         assert!(define(&format!("{interface}@{version}")).is_err(), "{interface}");
     }
-    assert!(define("wasi:http/types@0.2.12").is_ok());
+    assert!(define("wasi:http/incoming-handler@0.2.12").is_ok());
 }
 
 #[test]

@@ -1,0 +1,3 @@
+module example/changes
+
+go 1.21
