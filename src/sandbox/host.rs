@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use wasmtime::component::Linker;
 
+use super::capability::scratch::{self, Scratch};
 use super::limits::MemoryMeter;
 use super::log::{LogLevel, LogLine, LogSink, LogStream};
 use super::meter::Meter;
@@ -36,6 +37,8 @@ pub(super) struct Host {
     pub(super) stdio: Stdio,
     pub(super) args: Arc<[String]>,
     pub(super) grants: Arc<Grants>,
+    /// Of an attempt with the grant.
+    pub(super) scratch: Option<Box<Scratch>>,
     pub(super) wasi: Option<Box<Wasi>>,
 }
 
@@ -43,6 +46,7 @@ pub(super) struct Host {
 pub(super) fn linker(engine: &wasmtime::Engine) -> Result<Linker<Host>, SandboxError> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(SandboxError::engine("link WASI"))?;
+    scratch::link(&mut linker).map_err(SandboxError::engine("link wasi:filesystem"))?;
     bindings::Task::add_to_linker::<Host, wasmtime::component::HasSelf<Host>>(&mut linker, called)
         .map_err(SandboxError::engine("link tradewind:task"))?;
     Ok(linker)

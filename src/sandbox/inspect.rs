@@ -116,6 +116,7 @@ impl Sandbox {
             stdio: Stdio::Log,
             args: Arc::default(),
             grants: Arc::default(),
+            scratch: None,
             wasi: None,
         };
         let bounds = Bounds { wall: LIST_TASKS_TIME, cpu: LIST_TASKS_TIME, answer_bytes: MAX_DESCRIPTORS_BYTES };

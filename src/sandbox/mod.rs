@@ -50,6 +50,7 @@ use wasmtime::Engine;
 use wasmtime::component::Linker;
 
 pub use self::cache::{CacheBounds, LoadError, ModuleCache};
+use self::capability::scratch::ScratchRoot;
 pub use self::compile::{Refused, UploadError};
 pub use self::compiled::{CompiledFile, CompiledStore};
 use self::engine::Allocator;
@@ -78,6 +79,8 @@ struct Inner {
     compiling: Arc<Semaphore>,
     threads: GuestThreads,
     max_memory_bytes: u64,
+    /// Where attempts' directories are made.
+    scratch: Option<ScratchRoot>,
 }
 
 /// Our failure, not the guest's.
@@ -89,6 +92,12 @@ pub enum SandboxError {
     /// A thread could not be started.
     #[error("could not start a guest thread: {0}")]
     Thread(#[from] std::io::Error),
+    /// The disk failed, or the process has too many files open.
+    #[error("could not make a scratch directory: {0}")]
+    Scratch(std::io::Error),
+    /// This sandbox was made without a place for them.
+    #[error("an attempt with scratch files was started in a sandbox without a directory for them")]
+    NoScratch,
     /// A defect of ours or of a library, met while running a guest; the attempt is gone.
     #[error("the host panicked while it ran the guest: {0}")]
     Panicked(String),
@@ -120,6 +129,8 @@ impl Sandbox {
     ) -> Result<Self, SandboxError> {
         let (engine, allocator) = engine::build(settings, address_space)?;
         let linker = host::linker(&engine)?;
+        let scratch = settings.scratch.as_deref().map(|path| ScratchRoot::open(path, runtime)).transpose();
+        let scratch = scratch.map_err(SandboxError::Scratch)?;
         let threads = GuestThreads::start(settings.guest_threads, Ticker::start(engine.clone())?, runtime)?;
         Ok(Self(Arc::new(Inner {
             compatibility: engine::compatibility(&engine),
@@ -129,6 +140,7 @@ impl Sandbox {
             compiling: Arc::new(Semaphore::new(1)),
             threads,
             max_memory_bytes: settings.max_memory_bytes,
+            scratch,
             engine,
         })))
     }

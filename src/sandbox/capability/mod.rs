@@ -1,2 +1,4 @@
 //! What needs a grant. Each capability is linked for every module, checks its grant
 //! at each call, and names what it denies in the attempt's [meter](super::meter::Meter).
+
+pub(super) mod scratch;
