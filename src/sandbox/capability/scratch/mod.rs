@@ -23,6 +23,9 @@ mod path;
 mod stream;
 mod tree;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::sync::Arc;
