@@ -103,7 +103,7 @@ impl Server {
         let artifacts = Artifacts::local(&artifacts_path).map_err(file(artifacts_path))?;
         let logs_path = data.path().join("logs");
         let segments = Segments::open(&logs_path).map_err(file(logs_path))?;
-        let sandbox = Sandbox::new(&sandbox_settings(&settings), &tokio::runtime::Handle::current())?;
+        let sandbox = Sandbox::new(&sandbox_settings(&settings, data.path()), &tokio::runtime::Handle::current())?;
         let modules = modules(&settings, &data, &sandbox, &artifacts, &reads, &coordinator)?;
         let live = LiveAttempts::default();
         let worker = LocalWorker::new(
@@ -192,12 +192,13 @@ fn coordinator_settings(settings: &Settings, unnamed: mpsc::UnboundedSender<Swep
     }
 }
 
-fn sandbox_settings(settings: &Settings) -> SandboxSettings {
+fn sandbox_settings(settings: &Settings, data: &Path) -> SandboxSettings {
     SandboxSettings {
         slots: settings.worker.slots,
         waiting: settings.worker.waiting,
         max_memory_bytes: settings.sandbox.max_memory_bytes.get(),
         guest_threads: settings.worker.guest_threads,
+        scratch: Some(data.join("scratch")),
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use wasmtime::component::Linker;
 
 use super::capability::http::{self, Http, HttpClients};
+use super::capability::scratch::{self, Scratch};
 use super::capability::sockets;
 use super::limits::MemoryMeter;
 use super::log::{LogLevel, LogLine, LogSink, LogStream};
@@ -38,6 +39,8 @@ pub(super) struct Host {
     pub(super) stdio: Stdio,
     pub(super) args: Arc<[String]>,
     pub(super) grants: Arc<Grants>,
+    /// Of an attempt with the grant.
+    pub(super) scratch: Option<Box<Scratch>>,
     pub(super) http_clients: HttpClients,
     /// Before `wasi`, and so dropped before it: an end of the guest's streams is
     /// not taken for an end that the guest meant.
@@ -50,9 +53,8 @@ pub(super) fn linker(engine: &wasmtime::Engine) -> Result<Linker<Host>, SandboxE
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(SandboxError::engine("link WASI"))?;
     http::link(&mut linker).map_err(SandboxError::engine("link wasi:http"))?;
-    linker.allow_shadowing(true);
-    sockets::link(&mut linker).map_err(SandboxError::engine("link sockets"))?;
-    linker.allow_shadowing(false);
+    scratch::link(&mut linker).map_err(SandboxError::engine("link wasi:filesystem"))?;
+    sockets::link(&mut linker).map_err(SandboxError::engine("link wasi:sockets"))?;
     bindings::Task::add_to_linker::<Host, wasmtime::component::HasSelf<Host>>(&mut linker, called)
         .map_err(SandboxError::engine("link tradewind:task"))?;
     Ok(linker)

@@ -117,6 +117,7 @@ impl Sandbox {
             stdio: Stdio::Log,
             args: Arc::default(),
             grants: Arc::default(),
+            scratch: None,
             http_clients: self.0.http_clients.clone(),
             http: None,
             wasi: None,

@@ -54,6 +54,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use self::cache::{CacheBounds, LoadError, ModuleCache};
 use self::capability::http::HttpClients;
+use self::capability::scratch::ScratchRoot;
 pub use self::compile::{Refused, UploadError};
 pub use self::compiled::{CompiledFile, CompiledStore};
 pub use self::log::{LogLevel, LogLine, LogSink, LogStream, MAX_LINE_BYTES, NoLog};
@@ -83,6 +84,8 @@ struct Inner {
     threads: GuestThreads,
     http_clients: HttpClients,
     max_memory_bytes: u64,
+    /// Where attempts' directories are made.
+    scratch: Option<ScratchRoot>,
 }
 
 /// Our failure, not the guest's.
@@ -100,6 +103,12 @@ pub enum SandboxError {
     /// A thread could not be started.
     #[error("could not start a guest thread: {0}")]
     Thread(#[from] std::io::Error),
+    /// The disk failed, or the process has too many files open.
+    #[error("could not make a scratch directory: {0}")]
+    Scratch(std::io::Error),
+    /// This sandbox was made without a place for them.
+    #[error("an attempt with scratch files was started in a sandbox without a directory for them")]
+    NoScratch,
     /// A defect of ours or of a library, met while running a guest; the attempt is gone.
     #[error("the host panicked while it ran the guest: {0}")]
     Panicked(String),
@@ -134,6 +143,8 @@ impl Sandbox {
         let on_demand = engine::on_demand()?;
         let compatibility = engine::compatibility(&on_demand);
         let machine = Promised::new(settings, address_space, on_demand);
+        let scratch = settings.scratch.as_deref().map(|path| ScratchRoot::open(path, runtime)).transpose();
+        let scratch = scratch.map_err(SandboxError::Scratch)?;
         let threads = GuestThreads::start(settings.guest_threads, Ticker::start(machine.clone())?, runtime)?;
         Ok(Self(Arc::new(Inner {
             machine,
@@ -143,6 +154,7 @@ impl Sandbox {
             threads,
             http_clients: HttpClients::default(),
             max_memory_bytes: settings.max_memory_bytes,
+            scratch,
         })))
     }
 

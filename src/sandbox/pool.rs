@@ -1,6 +1,7 @@
 //! How many guests there may be at once, and what is reserved for each.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
 use wasmtime::component::Component;
 use wasmtime::{Enabled, PoolingAllocationConfig};
@@ -16,12 +17,15 @@ pub struct SandboxSettings {
     pub max_memory_bytes: u64,
     /// Threads that run guests. Default: one a processor.
     pub guest_threads: usize,
+    /// The directory that those of attempts with the grant `scratch` are made in. It is
+    /// emptied at the start: nothing else may use it. Default none.
+    pub scratch: Option<PathBuf>,
 }
 
 impl Default for SandboxSettings {
     fn default() -> Self {
         let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Self { slots: 16, waiting: 0, max_memory_bytes: 1 << 30, guest_threads: processors }
+        Self { slots: 16, waiting: 0, max_memory_bytes: 1 << 30, guest_threads: processors, scratch: None }
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::{Trap, WasmBacktrace};
 
 use super::attempt::{Answer, Attempt, Bounds, Call, End, Outside, Stopped, attempt};
+use super::capability::scratch::{Directory, Scratch};
 use super::compile::shortened;
 use super::host::{GuestRetryAdvice, Host, Interruption};
 use super::limits::MemoryMeter;
@@ -122,6 +123,7 @@ impl Sandbox {
                 }
                 _ => (Stdio::Log, None),
             };
+            let (directory, scratch) = sandbox.scratch(&job.grants)?.unzip();
             let meter = Arc::new(Meter::new(limits));
             let host = Host {
                 memory: MemoryMeter::new(memory_bytes),
@@ -131,15 +133,27 @@ impl Sandbox {
                 stdio,
                 args: job.args,
                 grants: job.grants,
+                scratch,
                 http_clients: sandbox.0.http_clients.clone(),
                 http: None,
                 wasi: None,
             };
             let outside = Outside { stop: &job.stop, on_wait: job.on_wait.as_deref() };
-            let attempt = attempt(module.instance(), host, call, &bounds, outside).await?;
+            let attempt = attempt(module.instance(), host, call, &bounds, outside).await;
+            if let Some(directory) = directory {
+                directory.remove().await;
+            }
+            let attempt = attempt?;
             let used = Used { input: &job.input, output, log: &*job.log, meter: &meter };
             Ok(ending(attempt, limits, used))
         }
+    }
+
+    /// A directory for an attempt that was granted one.
+    fn scratch(&self, grants: &Grants) -> Result<Option<(Directory, Box<Scratch>)>, SandboxError> {
+        let Some(grant) = grants.scratch else { return Ok(None) };
+        let root = self.0.scratch.as_ref().ok_or(SandboxError::NoScratch)?;
+        Scratch::prepare(root, grant).map(Some)
     }
 
     async fn room_unless_stopped(&self, needed: u32, stop: &StopSignal) -> Option<OwnedSemaphorePermit> {

@@ -5,6 +5,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
+use super::capability::scratch::Files;
 use super::host::Host;
 use super::log::LogStream;
 use super::stdio::{Printer, Stdio};
@@ -17,6 +18,9 @@ pub(super) const MAX_HANDLES: usize = 4_096;
 
 /// What a program finds as its name, before its arguments.
 const PROGRAM_NAME: &str = "program";
+
+/// The variable that names a directory for temporary files.
+const TEMPORARY: &str = "TMPDIR";
 
 /// One attempt's WASI.
 pub(super) struct Wasi {
@@ -42,13 +46,21 @@ impl Host {
         }
         self.wasi.as_mut().expect("made above")
     }
+
+    /// For a call of `wasi:filesystem`.
+    pub(super) fn files(&mut self) -> Files<'_> {
+        self.meter.call();
+        self.wasi();
+        let Wasi { ctx, table, .. } = &mut **self.wasi.as_mut().expect("made above");
+        Files { ctx: ctx.filesystem(), table, scratch: self.scratch.as_deref_mut(), meter: &self.meter }
+    }
 }
 
 impl Wasi {
-    fn of(host: &Host) -> Self {
+    fn of(host: &mut Host) -> Self {
         let stdout = Printer::new(LogStream::Stdout, &host.log);
         let stderr = Printer::new(LogStream::Stderr, &host.log);
-        let mut ctx = WasiCtxBuilder::new();
+        let mut ctx = host.scratch.as_mut().map_or_else(WasiCtxBuilder::new, |scratch| scratch.take_prepared());
         ctx.max_random_size(MAX_RANDOM_BYTES)
             // Denied by the crate's default too; said here because it is a promise.
             .allow_tcp(false)
@@ -63,6 +75,9 @@ impl Wasi {
         };
         for (name, value) in &host.grants.env {
             ctx.env(name, value);
+        }
+        if host.scratch.is_some() && !host.grants.env.contains_key(TEMPORARY) {
+            ctx.env(TEMPORARY, "/tmp");
         }
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);

@@ -2,4 +2,5 @@
 //! at each call, and names what it denies in the attempt's [meter](super::meter::Meter).
 
 pub(super) mod http;
+pub(super) mod scratch;
 pub(super) mod sockets;

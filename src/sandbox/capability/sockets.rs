@@ -14,9 +14,12 @@ const MAX_NAME: usize = 100;
 
 /// Puts these in the place of wasmtime's, which answer the same but do not tell.
 pub(in crate::sandbox) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
     tcp_create_socket::add_to_linker::<Host, Denied<'static>>(linker, |host| Denied(host))?;
     udp_create_socket::add_to_linker::<Host, Denied<'static>>(linker, |host| Denied(host))?;
-    ip_name_lookup::add_to_linker::<Host, Denied<'static>>(linker, |host| Denied(host))
+    ip_name_lookup::add_to_linker::<Host, Denied<'static>>(linker, |host| Denied(host))?;
+    linker.allow_shadowing(false);
+    Ok(())
 }
 
 /// A guest that asks for the network.

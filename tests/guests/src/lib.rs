@@ -1,5 +1,7 @@
 //! The tasks that integration tests run: each ends in its own way.
 
+mod scratch;
+
 use std::hint::black_box;
 use std::io::Write;
 use std::thread;
