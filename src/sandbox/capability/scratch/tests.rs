@@ -6,7 +6,7 @@ use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
     DescriptorFlags, HostDescriptor, HostDirectoryEntryStream, OpenFlags, PathFlags,
 };
-use wasmtime_wasi::p2::{DynOutputStream, OutputStream, Pollable, StreamError};
+use wasmtime_wasi::p2::{DynOutputStream, Pollable, StreamError};
 
 use super::ledger::{BLOCK_BYTES, MAX_OPEN};
 use super::stream::MAX_STREAMS;

@@ -1,5 +1,8 @@
 //! Makes components of programs that were built for wasip1, as core modules.
 
+mod go;
+mod rewrite;
+
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
@@ -9,6 +12,7 @@ use wasi_preview1_component_adapter_provider::{
 use wasmparser::{Encoding, Parser, Payload};
 use wit_component::ComponentEncoder;
 
+use self::rewrite::rewrite;
 use super::Refused;
 
 /// What a program calls its entry.
@@ -39,17 +43,21 @@ pub(super) fn component_of(wasm: &[u8]) -> Result<Cow<'_, [u8]>, Refused> {
             "build it for wasip1 only, or as a component",
         ));
     }
+    let room = if core.is_gos { Some(go::room(wasm)?) } else { None };
+    let program = rewrite(wasm, room).map_err(cannot_wrap)?;
     let wrapped = ComponentEncoder::default()
-        .module(wasm)
+        .module(&program)
         .and_then(|encoder| encoder.adapter(WASIP1, ADAPTER))
         .and_then(|encoder| encoder.encode());
-    wrapped.map(Cow::Owned).map_err(|error| {
-        Refused::module(
-            "core_module",
-            format!("is a core module that cannot be made a component: {error:#}"),
-            "build it for wasip1 with a current toolchain, exporting its memory as `memory`",
-        )
-    })
+    wrapped.map(Cow::Owned).map_err(|error| cannot_wrap(format!("{error:#}")))
+}
+
+fn cannot_wrap(reason: String) -> Refused {
+    Refused::module(
+        "core_module",
+        format!("is a core module that cannot be made a component: {reason}"),
+        "build it for wasip1 with a current toolchain, exporting its memory as `memory`",
+    )
 }
 
 enum Layer {
@@ -60,6 +68,7 @@ enum Layer {
 #[derive(Default)]
 struct CoreModule {
     has_entry: bool,
+    is_gos: bool,
     /// Modules it imports from, other than wasip1's.
     foreign_imports: BTreeSet<String>,
 }
@@ -83,6 +92,7 @@ fn look(wasm: &[u8]) -> wasmparser::Result<Layer> {
                     core.has_entry |= export?.name == ENTRY;
                 }
             }
+            Payload::CustomSection(section) => core.is_gos |= section.name() == go::BUILD_ID_SECTION,
             _ => {}
         }
     }

@@ -1,0 +1,183 @@
+//! Changes a program for wasip1 where the adapter alone would break it.
+
+use std::convert::Infallible;
+
+use wasm_encoder::reencode::{Error, Reencode, utils};
+use wasm_encoder::{
+    CodeSection, ConstExpr, DataSection, ExportKind, ExportSection, Function, FunctionSection, GlobalSection, GlobalType,
+    ImportSection, Instruction, MemorySection, MemoryType, Module, TypeSection, ValType,
+};
+use wasmparser::{
+    CodeSectionReader, DataSectionReader, ExportSectionReader, FunctionSectionReader, GlobalSectionReader,
+    ImportSectionReader, MemorySectionReader, Parser, TypeRef, TypeSectionReader,
+};
+use wit_component::StringEncoding;
+use wit_parser::Resolve;
+
+use super::WASIP1;
+use super::go::Room;
+
+/// WASI 0.2 knows success and failure; a program's exit code is in an addition of
+/// its own. It has the shape of what it stands for.
+const EXIT: (&str, &str) = ("wasi:cli/exit@0.2.12", "exit-with-code");
+const EXIT_WIT: &str = "
+    package tradewind:program;
+    world program { import wasi:cli/exit@0.2.12; }
+    package wasi:cli@0.2.12 {
+        interface exit { exit-with-code: func(status-code: u8); }
+    }
+";
+
+/// What the adapter calls for memory, where a program has it.
+const REALLOC: &str = "cabi_realloc";
+
+/// The program with its exit code told, and with room for the adapter where there is to be some.
+pub(super) fn rewrite(wasm: &[u8], room: Option<Room>) -> Result<Vec<u8>, String> {
+    let mut rewriting = Rewriting { room, functions: 0, globals: 0, types: 0, exits: false };
+    let mut module = Module::new();
+    rewriting.parse_core_module(&mut module, Parser::new(0), wasm).map_err(|error| error.to_string())?;
+    let mut module = module.finish();
+    if rewriting.exits {
+        describe_exit(&mut module).map_err(|error| format!("{error:#}"))?;
+    }
+    Ok(module)
+}
+
+/// Tells the encoder of components what the import's type is.
+fn describe_exit(module: &mut Vec<u8>) -> Result<(), wit_parser::anyhow::Error> {
+    let mut wit = Resolve::default();
+    let package = wit.push_source("exit.wit", EXIT_WIT)?;
+    let world = wit.select_world(&[package], None)?;
+    wit_component::embed_component_metadata(module, &wit, world, StringEncoding::UTF8, false)
+}
+
+struct Rewriting {
+    room: Option<Room>,
+    /// Imported and defined so far, which is the index of the next.
+    functions: u32,
+    globals: u32,
+    types: u32,
+    exits: bool,
+}
+
+type Rewritten = Result<(), Error<Infallible>>;
+
+impl Reencode for Rewriting {
+    type Error = Infallible;
+
+    fn parse_type_section(&mut self, types: &mut TypeSection, section: TypeSectionReader<'_>) -> Rewritten {
+        utils::parse_type_section(self, types, section)?;
+        if self.room.is_some() {
+            self.types = types.len();
+            types.ty().function([ValType::I32; 4], [ValType::I32]);
+        }
+        Ok(())
+    }
+
+    fn parse_import_section(&mut self, imports: &mut ImportSection, section: ImportSectionReader<'_>) -> Rewritten {
+        utils::parse_import_section(self, imports, section)
+    }
+
+    fn parse_import(&mut self, imports: &mut ImportSection, mut import: wasmparser::Import<'_>) -> Rewritten {
+        match import.ty {
+            TypeRef::Func(_) | TypeRef::FuncExact(_) => self.functions += 1,
+            TypeRef::Global(_) => self.globals += 1,
+            _ => {}
+        }
+        if (import.module, import.name) == (WASIP1, "proc_exit") {
+            (import.module, import.name) = EXIT;
+            self.exits = true;
+        }
+        utils::parse_import(self, imports, import)
+    }
+
+    fn parse_function_section(
+        &mut self,
+        functions: &mut FunctionSection,
+        section: FunctionSectionReader<'_>,
+    ) -> Rewritten {
+        utils::parse_function_section(self, functions, section)?;
+        if self.room.is_some() {
+            self.functions += functions.len();
+            functions.function(self.types);
+        }
+        Ok(())
+    }
+
+    fn parse_memory_section(&mut self, memories: &mut MemorySection, section: MemorySectionReader<'_>) -> Rewritten {
+        let Some(room) = &self.room else { return utils::parse_memory_section(self, memories, section) };
+        let more_pages = room.more_pages;
+        for memory in section {
+            let memory: MemoryType = self.memory_type(memory?)?;
+            let minimum = memory.minimum + more_pages;
+            memories.memory(MemoryType { minimum, maximum: memory.maximum.map(|most| most.max(minimum)), ..memory });
+        }
+        Ok(())
+    }
+
+    fn parse_global_section(&mut self, globals: &mut GlobalSection, section: GlobalSectionReader<'_>) -> Rewritten {
+        utils::parse_global_section(self, globals, section)?;
+        if let Some(room) = &self.room {
+            self.globals += globals.len();
+            let ty = GlobalType { val_type: ValType::I32, mutable: true, shared: false };
+            globals.global(ty, &ConstExpr::i32_const(room.bytes.start as i32));
+        }
+        Ok(())
+    }
+
+    fn parse_export_section(&mut self, exports: &mut ExportSection, section: ExportSectionReader<'_>) -> Rewritten {
+        utils::parse_export_section(self, exports, section)?;
+        if self.room.is_some() {
+            exports.export(REALLOC, ExportKind::Func, self.functions);
+        }
+        Ok(())
+    }
+
+    fn parse_code_section(&mut self, code: &mut CodeSection, section: CodeSectionReader<'_>) -> Rewritten {
+        utils::parse_code_section(self, code, section)?;
+        if let Some(room) = &self.room {
+            code.function(&hand_out(room, self.globals));
+        }
+        Ok(())
+    }
+
+    /// A segment written later wins.
+    fn parse_data_section(&mut self, data: &mut DataSection, section: DataSectionReader<'_>) -> Rewritten {
+        utils::parse_data_section(self, data, section)?;
+        if let Some(room) = &self.room {
+            data.active(0, &ConstExpr::i32_const(room.end_at as i32), room.end.to_le_bytes());
+        }
+        Ok(())
+    }
+
+    fn data_count(&mut self, count: u32) -> Result<u32, Error<Infallible>> {
+        Ok(count + u32::from(self.room.is_some()))
+    }
+}
+
+/// `realloc(0, 0, align, size)`: the next `size` bytes of the room, and a trap where there are fewer left.
+fn hand_out(room: &Room, next: u32) -> Function {
+    const SIZE: u32 = 3;
+    let mut function = Function::new([]);
+    for instruction in [
+        Instruction::GlobalGet(next),
+        Instruction::GlobalGet(next),
+        Instruction::LocalGet(SIZE),
+        Instruction::I32Const(15),
+        Instruction::I32Add,
+        Instruction::I32Const(-16),
+        Instruction::I32And,
+        Instruction::I32Add,
+        Instruction::GlobalSet(next),
+        Instruction::GlobalGet(next),
+        Instruction::I32Const(room.bytes.end as i32),
+        Instruction::I32GtU,
+        Instruction::If(wasm_encoder::BlockType::Empty),
+        Instruction::Unreachable,
+        Instruction::End,
+        Instruction::End,
+    ] {
+        function.instruction(&instruction);
+    }
+    function
+}
