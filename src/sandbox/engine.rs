@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use sha2::{Digest as _, Sha256};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
-use super::SandboxError;
+use super::{Compiler, SandboxError};
 
 /// How many guests there may be, and how large.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,12 +17,14 @@ pub struct SandboxSettings {
     pub max_memory_bytes: u64,
     /// Threads that run guests. Default: one a processor.
     pub guest_threads: usize,
+    /// Who compiles modules. Default: this process, which the server never leaves it at.
+    pub compiler: Compiler,
 }
 
 impl Default for SandboxSettings {
     fn default() -> Self {
         let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Self { slots: 16, max_memory_bytes: 1 << 30, guest_threads: processors }
+        Self { slots: 16, max_memory_bytes: 1 << 30, guest_threads: processors, compiler: Compiler::InProcess }
     }
 }
 
@@ -44,14 +46,14 @@ const KEEP_RESIDENT: usize = 2 << 20;
 const MAX_WARM_SLOTS: u32 = 32;
 
 /// A Rust component takes 20 to 23 core instances, a Python one 64.
-const CORE_INSTANCES_EACH: u32 = 80;
-const TABLES_EACH: u32 = 8;
+pub(super) const CORE_INSTANCES_EACH: u32 = 80;
+pub(super) const TABLES_EACH: u32 = 8;
 const MAX_INSTANCE_BYTES: usize = 10 << 20;
-const TABLE_ELEMENTS: usize = 100_000;
+pub(super) const TABLE_ELEMENTS: usize = 100_000;
 
 /// Memories one component may have, most generous first: each costs 4 GiB of
 /// address space a slot, used or not.
-const MEMORIES_EACH: [u32; 3] = [4, 2, 1];
+pub(super) const MEMORIES_EACH: [u32; 3] = [4, 2, 1];
 
 /// Address space of one memory: what a 32-bit guest can address, and its guard.
 const ADDRESS_SPACE_EACH: u64 = (4 << 30) + (32 << 20);
@@ -111,10 +113,15 @@ pub(super) fn build(
         "too little address space for the pool of sandboxes: every start will cost about 80 µs instead of 10; \
          raise `ulimit -v` or lower the number of slots"
     );
+    Ok((for_compiling()?, Allocator::OnDemand))
+}
+
+/// Builds an engine that reserves nothing. What it compiles runs on every other engine
+/// of this build.
+pub(super) fn for_compiling() -> Result<Engine, SandboxError> {
     let mut config = language();
     config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
-    let engine = Engine::new(&config).map_err(SandboxError::engine("set up wasmtime"))?;
-    Ok((engine, Allocator::OnDemand))
+    Engine::new(&config).map_err(SandboxError::engine("set up wasmtime"))
 }
 
 /// What guests may use, and how they are interrupted. The same for both allocators.

@@ -3,8 +3,8 @@
 //!
 //! In reading order:
 //!
-//! 1. At upload, [`compile`] makes machine code of a component and refuses what is
-//!    none; [`inspect`] finds out which functions it has; [`compiled`] keeps the
+//! 1. At upload, [`compile`] has a child process make machine code of a component,
+//!    and refuses what is none or too much; [`inspect`] finds out which functions it has; [`compiled`] keeps the
 //!    code so that nobody else can have written what is loaded.
 //! 2. Before the first attempt, [`cache`] loads the [`module`]: mapped, linked to
 //!    the [`host`] (context, log, [`wasi`] in an empty world) and looked through
@@ -46,7 +46,10 @@ use wasmtime::Engine;
 use wasmtime::component::Linker;
 
 pub use self::cache::{CacheBounds, LoadError, ModuleCache};
-pub use self::compile::{Refused, UploadError};
+use self::compile::Turns;
+pub use self::compile::{
+    CompileLimits, CompileStage, Compiler, Orders, Refused, TellCompileStage, UploadError, compile_module,
+};
 pub use self::compiled::{CompiledFile, CompiledStore};
 use self::engine::Allocator;
 pub use self::engine::SandboxSettings;
@@ -70,8 +73,9 @@ struct Inner {
     compatibility: String,
     /// One permit for each guest the pool has room for: who finds none waits.
     room: Arc<Semaphore>,
+    compiler: Compiler,
     /// Modules are compiled one at a time.
-    compiling: Arc<Semaphore>,
+    turns: Turns,
     threads: GuestThreads,
     max_memory_bytes: u64,
 }
@@ -101,6 +105,11 @@ impl SandboxError {
     fn engine(doing: &'static str) -> impl FnOnce(wasmtime::Error) -> Self {
         move |error| Self::Engine { doing, reason: format!("{error:#}") }
     }
+
+    /// The same for what the system refused.
+    fn io(doing: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        move |error| Self::Engine { doing, reason: error.to_string() }
+    }
 }
 
 impl Sandbox {
@@ -122,7 +131,8 @@ impl Sandbox {
             linker,
             allocator,
             room: Arc::new(Semaphore::new(engine::capacity(settings))),
-            compiling: Arc::new(Semaphore::new(1)),
+            compiler: settings.compiler.clone(),
+            turns: Turns::new(),
             threads,
             max_memory_bytes: settings.max_memory_bytes,
             engine,
