@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tradewind::artifacts::Artifacts;
 use tradewind::coordinator::{
-    Coordinator, CoordinatorSettings, Modules, ModulesSettings, RetentionSettings, Submission,
+    Coordinator, CoordinatorSettings, Modules, ModulesSettings, Naming, RetentionSettings, Submission,
 };
 use tradewind::engine::EngineConfig;
 use tradewind::metrics::Metrics;
@@ -74,7 +74,9 @@ fn main() {
         let by: Arc<str> = "bench".into();
         let bytes = bytes::Bytes::from(guest);
         let body = futures_util::stream::iter([Ok::<_, std::io::Error>(bytes)]);
-        let uploaded = runtime.block_on(modules.upload(body, None, by.clone())).expect("an upload");
+        let naming = Naming { name: None, by: by.clone() };
+        let upload = async { modules.take_in(modules.receive(body).await?, naming, Box::new(|_| {})).await };
+        let uploaded = runtime.block_on(upload).expect("an upload");
         let function = uploaded.info.functions[0].name.as_str();
         let input = Json::parse("{\"input\":\"\"}".into()).expect("JSON");
         let spec = Arc::new(TaskSpec::new(uploaded.info.digest, function, input));

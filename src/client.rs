@@ -4,6 +4,7 @@
 //! they carry an idempotency key, anything that was certainly not carried out.
 //! A token is sent and never shown; it goes to no address but the server's.
 
+mod events;
 mod shapes;
 
 use std::fmt;
@@ -19,7 +20,9 @@ use tokio::io::AsyncReadExt;
 use crate::config::Secret;
 use crate::model::{Json, Span};
 
-pub use shapes::{LogLine, Module, Page, Problem, ProblemPlace, Task};
+pub use shapes::{LogLine, Module, Page, Problem, ProblemPlace, Task, UploadProgress};
+
+use events::Events;
 
 /// Tries of one call, the first included.
 const MAX_TRIES: u32 = 5;
@@ -91,6 +94,7 @@ pub struct Upload {
 }
 
 /// What came back from a call that was not refused.
+#[derive(Clone)]
 pub struct Answer {
     pub status: StatusCode,
     /// Whether the server had seen the idempotency key before.
@@ -217,13 +221,29 @@ impl Client {
         self.unless_missing(Call::get(&path)).await
     }
 
+    /// Uploads a file, and tells how far the server is with it. The answer is the module.
     pub async fn upload_module(
         &self,
         upload: Upload,
         name_and_tag: Option<(&str, &str)>,
+        tell: impl Fn(UploadProgress),
     ) -> Result<Answer, ClientError> {
         let query = name_and_tag.map_or(Vec::new(), |(name, tag)| vec![("name", name.into()), ("tag", tag.into())]);
-        self.call(Call { query, body: Body::File(upload), ..Call::post(&["modules"]) }).await
+        let accept = "text/event-stream, application/json";
+        let call = Call { query, body: Body::File(upload), accept, ..Call::post(&["modules"]) };
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            // A refusal in the stream has not been met by the repeats of a call.
+            let problem = match self.uploaded(&call, &tell).await {
+                Err(ClientError::Refused(problem)) => problem,
+                other => return other,
+            };
+            match pause_before_repeat(tried, true, Failure::Refused(problem.status, None)) {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return Err(ClientError::Refused(problem)),
+            }
+        }
     }
 
     pub async fn upload_wasm(&self, wasm: Bytes) -> Result<Answer, ClientError> {
@@ -269,16 +289,50 @@ impl Client {
     /// Makes a call, again where that is safe, and returns its answer.
     pub async fn call(&self, call: Call<'_>) -> Result<Answer, ClientError> {
         let response = self.respond(&call).await?;
-        let status = response.status();
-        let replayed = response.headers().contains_key("idempotency-replayed");
-        let what = format!("{} {}", call.method, response.url().path());
+        let answer = self.answer_to(&call, &response);
         let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
-        Ok(Answer { status, replayed, body, call: what, base: self.base.to_string() })
+        Ok(Answer { body, ..answer })
+    }
+
+    /// An answer whose body is still to come.
+    fn answer_to(&self, call: &Call<'_>, response: &reqwest::Response) -> Answer {
+        Answer {
+            status: response.status(),
+            replayed: response.headers().contains_key("idempotency-replayed"),
+            body: Bytes::new(),
+            call: format!("{} {}", call.method, response.url().path()),
+            base: self.base.to_string(),
+        }
     }
 
     /// Makes a call whose body is read piece by piece.
     pub async fn stream(&self, call: Call<'_>) -> Result<reqwest::Response, ClientError> {
         self.respond(&call).await
+    }
+
+    /// One upload whose answer may be a stream that ends with the module or the problem.
+    async fn uploaded(&self, call: &Call<'_>, tell: &impl Fn(UploadProgress)) -> Result<Answer, ClientError> {
+        let response = self.respond(call).await?;
+        let answer = self.answer_to(call, &response);
+        let kind = response.headers().get(header::CONTENT_TYPE).map(|kind| kind.as_bytes().to_ascii_lowercase());
+        if !kind.is_some_and(|kind| kind.starts_with(b"text/event-stream")) {
+            // A server that knows no progress.
+            let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+            return Ok(Answer { body, ..answer });
+        }
+        let mut events = Events::of(response);
+        while let Some(event) = events.next().await.map_err(|error| self.unreachable(&error))? {
+            let told = Answer { body: event.data, ..answer.clone() };
+            match event.kind.as_str() {
+                "progress" => tell(told.read()?),
+                "module" => return Ok(told),
+                "problem" => return Err(ClientError::Refused(Box::new(told.read()?))),
+                // Of a newer server.
+                _ => {}
+            }
+        }
+        let reason = "the stream ended before the module was there".to_owned();
+        Err(ClientError::Unreachable { base: shown(&self.base), reason, remedy: "push it again" })
     }
 
     async fn unless_missing(&self, call: Call<'_>) -> Result<Option<Answer>, ClientError> {

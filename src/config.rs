@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::model::grants::HostPattern;
 use crate::model::{ByteSize, Ceiling, Limits, Span};
-use crate::sandbox::most_guests_here;
+use crate::sandbox::{CompileLimits, most_guests_here};
 
 /// The file that is read when none is named and it exists.
 pub const DEFAULT_FILE: &str = "tradewind.toml";
@@ -26,6 +26,9 @@ pub const DEFAULT_FILE: &str = "tradewind.toml";
 pub const FILE_VARIABLE: &str = "TRADEWIND_CONFIG";
 
 const PREFIX: &str = "TRADEWIND_";
+
+/// With less the process that compiles cannot even begin.
+const LEAST_COMPILE_MEMORY: ByteSize = ByteSize::mib(128);
 
 /// Declares the sections once: the structs, their defaults, and the table that
 /// the environment, `--set`, `config show` and the refusal of unknown keys use.
@@ -123,6 +126,10 @@ settings! {
         max_host_calls: u64 = 10_000_000_000,
         /// The longest `execution_timeout` and `cpu_time` a task may ask for.
         max_execution_timeout: Span = Span::from_secs(24 * 3600),
+        /// Address space of the process that compiles an upload.
+        compile_memory_bytes: ByteSize = CompileLimits::default().memory,
+        /// Processor time of the process that compiles an upload, in whole seconds.
+        compile_cpu_time: Span = CompileLimits::default().cpu_time,
     }
     /// What anyone may grant to a task.
     grants: GrantSettings {
@@ -448,6 +455,13 @@ impl Loaded {
                 return Err(self.refuse(key, &reason));
             }
         }
+        if settings.sandbox.compile_memory_bytes < LEAST_COMPILE_MEMORY {
+            let reason = format!("the compiler itself needs {LEAST_COMPILE_MEMORY}; write that or more");
+            return Err(self.refuse("sandbox.compile_memory_bytes", &reason));
+        }
+        if settings.sandbox.compile_cpu_time < Span::from_secs(1) {
+            return Err(self.refuse("sandbox.compile_cpu_time", "the system counts in seconds; write 1s or more"));
+        }
         if settings.retention.interval == Span::ZERO {
             return Err(self.refuse("retention.interval", "a pause of 0 would never rest; write for example 60s"));
         }
@@ -695,6 +709,8 @@ mod tests {
             ("[server]\nlisten = \"here\"", "server.listen", "invalid socket address"),
             ("[limits]\nmemory_bytes = \"9GiB\"", "limits.memory_bytes", "more than `sandbox.max_memory_bytes`"),
             ("[sandbox]\nmax_memory_bytes = \"1MiB\"", "sandbox.max_memory_bytes", "less than `limits.memory_bytes`"),
+            ("[sandbox]\ncompile_memory_bytes = \"1MiB\"", "sandbox.compile_memory_bytes", "needs 128MiB"),
+            ("[sandbox]\ncompile_cpu_time = \"0s\"", "sandbox.compile_cpu_time", "1s or more"),
             ("[log]\nformat = \"xml\"", "log.format", "none of text, json"),
             ("[log]\nlevel = \"tradewind=loud\"", "log.level", "write for example info"),
         ] {

@@ -26,7 +26,9 @@ use crate::engine::EngineConfig;
 use crate::files;
 use crate::metrics::Metrics;
 use crate::model::Digest;
-use crate::sandbox::{CacheBounds, CompiledStore, ModuleCache, Sandbox, SandboxError, SandboxSettings};
+use crate::sandbox::{
+    CacheBounds, CompileLimits, CompiledStore, Compiler, ModuleCache, Sandbox, SandboxError, SandboxSettings,
+};
 use crate::store::{DataDirectory, OpenError, Reads, Swept};
 use crate::worker::{LiveAttempts, LocalWorker, Segments};
 
@@ -199,6 +201,14 @@ fn sandbox_settings(settings: &Settings, data: &Path) -> SandboxSettings {
         max_memory_bytes: settings.sandbox.max_memory_bytes.get(),
         guest_threads: settings.worker.guest_threads,
         scratch: Some(data.join("scratch")),
+        compiler: Compiler::Child {
+            // Also after the file has been replaced by a newer one: ours is still this.
+            program: PathBuf::from("/proc/self/exe"),
+            limits: CompileLimits {
+                memory: settings.sandbox.compile_memory_bytes,
+                cpu_time: settings.sandbox.compile_cpu_time,
+            },
+        },
     }
 }
 

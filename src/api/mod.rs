@@ -17,6 +17,7 @@ pub mod problem;
 pub mod request_id;
 pub mod serve;
 pub mod tasks;
+pub mod upload;
 
 #[cfg(test)]
 mod tests;
@@ -53,7 +54,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(tasks::log::log))
         .routes(routes!(tasks::change::cancel))
         .routes(routes!(tasks::change::rerun))
-        .routes(routes!(modules::upload, modules::list))
+        .routes(routes!(upload::upload, modules::list))
         .routes(routes!(modules::show, modules::delete))
         .routes(routes!(modules::tags))
         .routes(routes!(modules::content))

@@ -1,14 +1,11 @@
 //! Modules: `/api/v1/modules`.
 
-use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, State};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use futures_util::{StreamExt, TryStreamExt};
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
-use std::time::Duration;
 
 use crate::coordinator::ModuleRef;
 use crate::model::{Digest, FunctionInfo, ModuleInfo, ModuleKind, ModuleName, Tag, Timestamp};
@@ -42,7 +39,7 @@ pub struct Module {
 }
 
 impl Module {
-    fn of(info: &ModuleInfo, name: Option<(ModuleName, Tag)>) -> Self {
+    pub(super) fn of(info: &ModuleInfo, name: Option<(ModuleName, Tag)>) -> Self {
         let ModuleInfo { digest, size_bytes, kind, functions, imports, grants_needed } = info.clone();
         let (name, tag) = name.unzip();
         Self { digest, name, tag, size_bytes, kind, functions, imports, grants_needed }
@@ -114,62 +111,7 @@ impl<S: Send + Sync, T: FromStr<Err: std::fmt::Display>> FromRequestParts<S> for
     }
 }
 
-#[derive(Deserialize, Default, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct UploadQuery {
-    /// Points a name at the module.
-    #[param(value_type = Option<String>)]
-    name: Option<ModuleName>,
-    /// Default `latest`.
-    #[param(value_type = Option<String>)]
-    tag: Option<Tag>,
-}
-
-/// Uploads a module.
-///
-/// It is checked and compiled before the answer. The same bytes again cost nothing but their way:
-/// ask with HEAD first.
-#[utoipa::path(post, path = "/modules", tag = "modules", params(UploadQuery),
-    request_body(content = [u8], content_type = "application/wasm", description = "A WebAssembly component."),
-    responses(
-        (status = 200, description = "The module is known already; its name now points at it.", body = Module),
-        (status = 201, description = "The module is stored.", body = Module),
-        (status = 413, description = "The module is too large.", body = ProblemBody<'_>, content_type = "application/problem+json"),
-        (status = 422, description = "The bytes are not a module that can run; nothing was kept.", body = ProblemBody<'_>, content_type = "application/problem+json"),
-        (status = 503, description = "It cannot be stored now.", body = ProblemBody<'_>, content_type = "application/problem+json")))]
-pub async fn upload(
-    api: State<Api>,
-    principal: Principal,
-    Query(query): Query<UploadQuery>,
-    body: Body,
-) -> Result<Response, Problem> {
-    let name = match (query.name, query.tag) {
-        (None, None) => None,
-        (Some(name), Some(tag)) => Some((name, tag)),
-        (Some(name), None) => Some((name, latest())),
-        (None, Some(_)) => {
-            return Err(Problem::invalid("tag", "a tag belongs to a name", "give `name` too"));
-        }
-    };
-    let pieces = impatient(body, api.bounds.body_timeout).boxed();
-    let uploaded = api.modules.upload(pieces, name.clone(), principal.name().clone()).await?;
-    let status = if uploaded.created { StatusCode::CREATED } else { StatusCode::OK };
-    let location = [(header::LOCATION, format!("/api/v1/modules/{}", uploaded.info.digest))];
-    Ok((status, location, axum::Json(Module::of(&uploaded.info, name))).into_response())
-}
-
-/// Breaks off when no piece comes for `pause`: an upload may take long, but not stand still.
-fn impatient(body: Body, pause: Duration) -> impl futures_util::Stream<Item = std::io::Result<bytes::Bytes>> {
-    let pieces = body.into_data_stream().map_err(std::io::Error::other).boxed();
-    futures_util::stream::try_unfold(pieces, move |mut pieces| async move {
-        let next = tokio::time::timeout(pause, pieces.try_next());
-        let piece = next.await.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
-        Ok(piece.map(|piece| (piece, pieces)))
-    })
-}
-
-fn latest() -> Tag {
+pub(super) fn latest() -> Tag {
     "latest".parse().expect("`latest` is a tag")
 }
 

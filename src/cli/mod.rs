@@ -5,6 +5,7 @@
 //! not reached.
 
 mod bench;
+mod compile_module;
 mod config;
 mod connect;
 mod error;
@@ -92,6 +93,8 @@ enum Command {
     Config(config::ConfigCommand),
     /// Print completions for a shell.
     Completions(CompletionsCommand),
+    #[command(hide = true)]
+    CompileModule(compile_module::CompileModuleCommand),
 }
 
 /// Print completions for a shell.
@@ -119,6 +122,10 @@ pub fn main() -> ExitCode {
             return code.into();
         }
     };
+    // Before settings are read: this process is bound to its one module first of all.
+    if let Command::CompileModule(command) = cli.command {
+        return command.run();
+    }
     match dispatch(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -145,7 +152,7 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
     match cli.command {
         Command::Server(command) => command.run(context),
         Command::Config(command) => command.run(&mut context),
-        Command::Completions(_) => Ok(()),
+        Command::Completions(_) | Command::CompileModule(_) => Ok(()),
         // One thread is enough to speak to a server, and leaves it the others.
         Command::Push(command) => on_one_thread(command.run(&mut context)),
         Command::Run(command) => on_one_thread(command.run(&mut context)),

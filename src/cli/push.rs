@@ -85,23 +85,11 @@ pub(super) async fn push(client: &Client, file: &Path, name_and_tag: Option<(&st
         }
     }
     let shown = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
-    let bar = progress::bytes(bytes, &shown);
-    let told = bar.clone();
-    let upload = Upload {
-        path: file.to_owned(),
-        bytes,
-        progress: Arc::new(move |sent| {
-            told.set_position(sent);
-            if sent >= bytes && !told.is_finished() {
-                // The server compiles before it answers; for a large module that is most of the time.
-                told.set_style(indicatif::ProgressStyle::default_spinner());
-                told.set_message(format!("{shown}: compiling"));
-                told.enable_steady_tick(std::time::Duration::from_millis(100));
-            }
-        }),
-    };
-    let answer = client.upload_module(upload, name_and_tag).await;
-    bar.finish_and_clear();
+    let bar = progress::UploadBar::new(&shown, bytes);
+    let leaving = bar.clone();
+    let upload = Upload { path: file.to_owned(), bytes, progress: Arc::new(move |sent| leaving.sent(sent)) };
+    let answer = client.upload_module(upload, name_and_tag, |progress| bar.at(&progress)).await;
+    bar.end();
     let answer = answer.map_err(|error| about(error, file))?;
     let module: Module = answer.read()?;
     if module.digest != digest {

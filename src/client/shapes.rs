@@ -130,6 +130,20 @@ impl Module {
     }
 }
 
+/// How far the server is with an upload.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct UploadProgress {
+    /// `waiting`, `compiling`, `inspecting` or `storing`.
+    pub stage: String,
+    pub elapsed_ms: u64,
+    #[serde(default)]
+    pub cpu_ms: Option<u64>,
+    #[serde(default)]
+    pub cpu_limit_ms: Option<u64>,
+    #[serde(default)]
+    pub position: Option<usize>,
+}
+
 /// One page of a list.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Page {

@@ -30,7 +30,8 @@ use crate::worker::LocalWorker;
 use answers::ReplyTo;
 pub(crate) use mailbox::Mailbox;
 pub use modules::{
-    DeleteError, ModuleError, ModuleRef, Modules, ModulesSettings, NotAModuleRef, NotFound, UploadError, Uploaded,
+    DeleteError, ModuleError, ModuleRef, Modules, ModulesSettings, Naming, NotAModuleRef, NotFound, Received,
+    TellUploadStage, UploadError, UploadStage, Uploaded,
 };
 pub use retention::RetentionSettings;
 use turn::Turn;

@@ -1,25 +1,25 @@
 //! The modules of this installation: taken in, named, loaded, removed.
 
+mod upload;
+
 use std::collections::HashMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
 use parking_lot::Mutex;
-use sha2::{Digest as _, Sha256};
-use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 
 use crate::artifacts::Artifacts;
 use crate::model::names::NotAName;
 use crate::model::{Digest, ModuleInfo, ModuleName, Tag, TaskId, Timestamp};
-use crate::sandbox::{self, CompiledStore, LoadError, Module, ModuleCache, Refused, Sandbox};
+use crate::sandbox::{CompiledStore, LoadError, Module, ModuleCache, Sandbox};
 use crate::store::{ModuleChange, ReadError, Reads};
 
 use super::{CommitFailed, Coordinator};
+pub use upload::{Naming, Received, TellUploadStage, UploadError, UploadStage, Uploaded};
 
 #[derive(Debug, Clone)]
 pub struct ModulesSettings {
@@ -36,26 +36,6 @@ pub struct ModulesSettings {
 pub enum ModuleRef {
     Digest(Digest),
     Named(ModuleName, Tag),
-}
-
-#[derive(Debug)]
-pub struct Uploaded {
-    pub info: Arc<ModuleInfo>,
-    /// False: the same bytes were here before.
-    pub created: bool,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum UploadError {
-    #[error(transparent)]
-    Refused(#[from] Refused),
-    #[error("the module is larger than {limit} bytes")]
-    TooLarge { limit: u64 },
-    /// The caller broke off.
-    #[error("the upload was interrupted: {0}")]
-    Interrupted(String),
-    #[error("{reason}")]
-    Unavailable { reason: String },
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +79,7 @@ struct Inner {
     reads: Reads,
     coordinator: Coordinator,
     names: Mutex<Names>,
-    uploads: Semaphore,
+    uploads: Arc<Semaphore>,
 }
 
 /// Where names point, as far as somebody has asked.
@@ -126,7 +106,7 @@ impl Modules {
         // What an upload left that was cut off by the end of the process.
         let _ = std::fs::remove_dir_all(&settings.incoming);
         crate::files::create_private_directory(&settings.incoming)?;
-        let uploads = Semaphore::new(settings.uploads);
+        let uploads = Arc::new(Semaphore::new(settings.uploads));
         let names = Mutex::default();
         let inner = Inner { settings, sandbox, compiled, cache, artifacts, reads, coordinator, names, uploads };
         Ok(Self { inner: Arc::new(inner) })
@@ -202,71 +182,6 @@ impl Modules {
         bytes.map_err(|error| ModuleError::Unavailable { reason: error.to_string() })
     }
 
-    /// Takes a module in: streamed to disk, compiled, looked through, kept, and
-    /// only then named. What is refused leaves nothing behind.
-    pub async fn upload<S, E>(
-        &self,
-        body: S,
-        name: Option<(ModuleName, Tag)>,
-        by: Arc<str>,
-    ) -> Result<Uploaded, UploadError>
-    where
-        S: Stream<Item = Result<Bytes, E>> + Unpin,
-        E: fmt::Display,
-    {
-        let _turn = self.inner.uploads.acquire().await.map_err(unavailable)?;
-        let incoming = Incoming::receive(&self.inner.settings, body).await?;
-        let digest = incoming.digest;
-        let at = Timestamp::now();
-        let known = match self.info(digest).await {
-            Ok(info) => Some(info),
-            Err(ModuleError::NotFound(_)) => None,
-            Err(error) => return Err(unavailable(error)),
-        };
-        let created = known.is_none();
-        let mut changes = Vec::new();
-        let info = match known {
-            Some(info) => info,
-            None => {
-                let info = self.take_in(&incoming).await?;
-                changes.push(ModuleChange::Put { info: info.clone(), at, by: by.clone() });
-                info
-            }
-        };
-        if let Some((name, tag)) = &name {
-            let current = self.resolve(&ModuleRef::Named(name.clone(), tag.clone())).await.ok();
-            if current != Some(digest) {
-                let (name, tag) = (name.clone(), tag.clone());
-                changes.push(ModuleChange::Tag { name, tag, digest: Some(digest), at, by });
-            }
-        }
-        if !changes.is_empty() {
-            self.change(changes).await?;
-        }
-        // The first task should not pay for loading; if it fails here it is tried again there.
-        if let Err(error) = self.module(digest).await {
-            tracing::warn!(%digest, %error, "an uploaded module could not be loaded yet");
-        }
-        Ok(Uploaded { info, created })
-    }
-
-    async fn take_in(&self, incoming: &Incoming) -> Result<Arc<ModuleInfo>, UploadError> {
-        let wasm: Bytes = tokio::fs::read(&incoming.path).await.map_err(unavailable)?.into();
-        let code = self.inner.sandbox.compile_in_background(wasm.clone()).await?;
-        let (compiled, digest) = (self.inner.compiled.clone(), incoming.digest);
-        let put = tokio::task::spawn_blocking(move || compiled.put(digest, &code));
-        let file = put.await.map_err(unavailable)?.map_err(unavailable)?;
-        let kept = async {
-            let info = Arc::new(self.inner.sandbox.inspect(&file, wasm.len() as u64).await?);
-            self.inner.artifacts.put_module(digest, wasm).await.map_err(unavailable)?;
-            Ok(info)
-        };
-        kept.await.inspect_err(|_| {
-            // A leftover is harmless: the same code again.
-            let _ = self.inner.compiled.remove(digest);
-        })
-    }
-
     /// Stores changes and forgets what they may have made untrue. Goes on when the caller is gone.
     async fn change(&self, changes: Vec<ModuleChange>) -> Result<(), CommitFailed> {
         let this = self.clone();
@@ -330,66 +245,6 @@ impl Modules {
         let mut names = self.inner.names.lock();
         names.digests.clear();
         names.generation += 1;
-    }
-}
-
-/// An upload on disk, complete; removed when dropped.
-struct Incoming {
-    path: PathBuf,
-    digest: Digest,
-}
-
-impl Incoming {
-    async fn receive<S, E>(settings: &ModulesSettings, mut body: S) -> Result<Self, UploadError>
-    where
-        S: Stream<Item = Result<Bytes, E>> + Unpin,
-        E: fmt::Display,
-    {
-        let mut incoming = Self { path: fresh_path(&settings.incoming)?, digest: Digest::of(b"") };
-        let mut file = tokio::fs::File::create_new(&incoming.path).await.map_err(unavailable)?;
-        let mut hasher = Sha256::new();
-        let mut bytes = 0;
-        while let Some(piece) = body.next().await {
-            let piece = piece.map_err(|error| UploadError::Interrupted(error.to_string()))?;
-            bytes += piece.len() as u64;
-            if bytes > settings.max_bytes {
-                return Err(UploadError::TooLarge { limit: settings.max_bytes });
-            }
-            hasher.update(&piece);
-            file.write_all(&piece).await.map_err(unavailable)?;
-        }
-        file.flush().await.map_err(unavailable)?;
-        incoming.digest = Digest::from_bytes(hasher.finalize().into());
-        Ok(incoming)
-    }
-}
-
-impl Drop for Incoming {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
-fn fresh_path(directory: &Path) -> Result<PathBuf, UploadError> {
-    Ok(directory.join(format!("{:016x}", getrandom::u64().map_err(unavailable)?)))
-}
-
-fn unavailable(error: impl fmt::Display) -> UploadError {
-    UploadError::Unavailable { reason: error.to_string() }
-}
-
-impl From<sandbox::UploadError> for UploadError {
-    fn from(error: sandbox::UploadError) -> Self {
-        match error {
-            sandbox::UploadError::Refused(refused) => Self::Refused(refused),
-            sandbox::UploadError::Failed(error) => unavailable(error),
-        }
-    }
-}
-
-impl From<CommitFailed> for UploadError {
-    fn from(error: CommitFailed) -> Self {
-        unavailable(error)
     }
 }
 

@@ -1,10 +1,12 @@
 //! Holds loaded modules: memory, then disk, then compiled anew; each once at a time.
 
 use std::collections::HashMap;
-use std::io;
+use std::fs::File;
+use std::io::{self, Seek, Write};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use rustix::fs::MemfdFlags;
 use tokio::sync::OnceCell;
 
 use super::compile::{UploadError, in_background};
@@ -142,12 +144,12 @@ impl ModuleCache {
         if found != digest {
             return Err(LoadError::WrongBytes { asked: digest, found });
         }
-        let code = self.sandbox.compile_in_background(wasm).await.map_err(|error| match error {
+        // A file without a name, as the compiler takes it.
+        let wasm = in_background("module-store", move || unnamed_file(&wasm)).await?.map_err(LoadError::Store)?;
+        self.sandbox.compile_into(&self.store, digest, wasm, &|_| {}).await.map_err(|error| match error {
             UploadError::Refused(refused) => LoadError::Refused(refused),
             UploadError::Failed(error) => LoadError::Sandbox(error),
-        })?;
-        let store = self.store.clone();
-        in_background("module-store", move || store.put(digest, &code)).await?.map_err(LoadError::Store)
+        })
     }
 
     fn cell(&self, digest: Digest) -> Arc<OnceCell<Arc<Module>>> {
@@ -176,6 +178,14 @@ impl ModuleCache {
             entries.remove(oldest);
         }
     }
+}
+
+/// In memory, positioned at its beginning.
+fn unnamed_file(bytes: &[u8]) -> io::Result<File> {
+    let mut file = File::from(rustix::fs::memfd_create("module", MemfdFlags::CLOEXEC)?);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file)
 }
 
 impl Entries {

@@ -7,7 +7,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -25,6 +25,26 @@ pub struct CompiledStore {
     compatibility: String,
     key: [u8; 32],
     temporary: AtomicU64,
+}
+
+/// Code that is being written, or was, and has no tag yet: nothing loads it. Removed
+/// when dropped.
+pub(super) struct Written {
+    path: PathBuf,
+}
+
+impl Written {
+    /// To be handed to whoever writes it.
+    pub(super) fn file(&self) -> io::Result<File> {
+        OpenOptions::new().write(true).open(&self.path)
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        // It has been moved away if all went well.
+        let _ = fs::remove_file(&self.path);
+    }
 }
 
 /// A file whose tag was right a moment ago, in a directory nobody else writes to.
@@ -72,19 +92,7 @@ impl CompiledStore {
             (Err(error), _) | (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             (Err(error), _) | (_, Err(error)) => return Err(error),
         };
-        let mut mac = self.mac(digest);
-        let mut buffer = vec![0; 256 << 10];
-        let mut bytes = 0;
-        loop {
-            match file.read(&mut buffer)? {
-                0 => break,
-                read => {
-                    mac.update(&buffer[..read]);
-                    bytes += read as u64;
-                }
-            }
-        }
-        let tag: [u8; TAG_BYTES] = mac.finalize().into_bytes().into();
+        let (tag, bytes) = self.tag(digest, &mut file)?;
         if bool::from(tag.as_slice().ct_eq(&expected)) {
             Ok(Some(CompiledFile { path, digest, bytes }))
         } else {
@@ -93,17 +101,29 @@ impl CompiledStore {
         }
     }
 
+    /// A new file for code, that only its owner may read and write (0600).
+    pub(super) fn begin(&self) -> io::Result<Written> {
+        let number = self.temporary.fetch_add(1, Ordering::Relaxed);
+        let path = self.dir.join(format!("{}-{number}.tmp", std::process::id()));
+        crate::files::create_private_file(&path)?;
+        Ok(Written { path })
+    }
+
     /// Keeps a compiled module, durably. Replaces what is there.
     pub fn put(&self, digest: Digest, code: &[u8]) -> io::Result<CompiledFile> {
-        let mut mac = self.mac(digest);
-        mac.update(code);
-        let tag: [u8; TAG_BYTES] = mac.finalize().into_bytes().into();
+        self.put_written(digest, self.write(code)?)
+    }
+
+    /// The same with code that is in a file of ours already. Whoever wrote it must be gone.
+    pub(super) fn put_written(&self, digest: Digest, code: Written) -> io::Result<CompiledFile> {
+        let mut file = File::open(&code.path)?;
+        let (tag, bytes) = self.tag(digest, &mut file)?;
         let (path, tag_path) = self.paths(digest);
         // Between the two renames the pair does not match, and counts as absent.
-        self.write(code, &path)?;
-        self.write(&tag, &tag_path)?;
+        keep(&code, &path)?;
+        keep(&self.write(&tag)?, &tag_path)?;
         File::open(&self.dir)?.sync_all()?;
-        Ok(CompiledFile { path, digest, bytes: code.len() as u64 })
+        Ok(CompiledFile { path, digest, bytes })
     }
 
     /// Forgets a module. Attempts that run it are not disturbed.
@@ -118,21 +138,26 @@ impl CompiledStore {
         Ok(())
     }
 
-    /// A new file each time: one that is mapped must never change.
-    fn write(&self, bytes: &[u8], path: &Path) -> io::Result<()> {
-        let number = self.temporary.fetch_add(1, Ordering::Relaxed);
-        let temporary = self.dir.join(format!("{}-{number}.tmp", std::process::id()));
-        let written = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o400)
-            .open(&temporary)
-            .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-            .and_then(|()| fs::rename(&temporary, path));
-        if written.is_err() {
-            let _ = fs::remove_file(&temporary);
+    fn write(&self, bytes: &[u8]) -> io::Result<Written> {
+        let written = self.begin()?;
+        written.file()?.write_all(bytes)?;
+        Ok(written)
+    }
+
+    /// The tag of what is in `file`, and how long that is.
+    fn tag(&self, digest: Digest, file: &mut File) -> io::Result<([u8; TAG_BYTES], u64)> {
+        let mut mac = self.mac(digest);
+        let mut buffer = vec![0; 256 << 10];
+        let mut bytes = 0;
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok((mac.finalize().into_bytes().into(), bytes)),
+                read => {
+                    mac.update(&buffer[..read]);
+                    bytes += read as u64;
+                }
+            }
         }
-        written
     }
 
     fn paths(&self, digest: Digest) -> (PathBuf, PathBuf) {
@@ -148,6 +173,15 @@ impl CompiledStore {
         mac.update(digest.as_bytes());
         mac
     }
+}
+
+/// Durably, and from now on for reading only. A new file each time: one that is mapped
+/// must never change.
+fn keep(written: &Written, path: &Path) -> io::Result<()> {
+    let file = File::open(&written.path)?;
+    file.set_permissions(fs::Permissions::from_mode(0o400))?;
+    file.sync_all()?;
+    fs::rename(&written.path, path)
 }
 
 /// Code of an older version, and files a crash left half written. A failure only
@@ -202,6 +236,23 @@ mod tests {
         assert!(store.get(digest).expect("an answer").is_some());
         store.remove(digest).expect("removed");
         assert!(store.get(digest).expect("an answer").is_none());
+    }
+
+    #[test]
+    fn code_that_is_not_kept_leaves_nothing() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = CompiledStore::open(dir.path(), "x1", KEY).expect("a store");
+        let files = || fs::read_dir(dir.path().join("x1")).expect("a directory").count();
+        let written = store.begin().expect("a file");
+        let mode = fs::metadata(&written.path).expect("a file").permissions().mode();
+        assert_eq!((files(), mode & 0o777), (1, 0o600));
+        drop(written);
+        assert_eq!(files(), 0);
+        let written = store.begin().expect("a file");
+        written.file().expect("open").write_all(b"code").expect("written");
+        let file = store.put_written(Digest::of(b"wasm"), written).expect("kept");
+        assert_eq!((files(), file.bytes()), (2, 4), "the code and its tag");
+        assert!(store.get(Digest::of(b"wasm")).expect("an answer").is_some());
     }
 
     #[test]

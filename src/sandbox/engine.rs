@@ -45,6 +45,7 @@ pub(super) fn with_pool(settings: &SandboxSettings, address_space: Option<u64>) 
 }
 
 /// The engine without a pool: it maps the memory of each guest, and costs next to nothing to make.
+/// What it compiles runs on every other engine of this build.
 pub(super) fn on_demand() -> Result<Engine, SandboxError> {
     let mut config = language();
     config.allocation_strategy(InstanceAllocationStrategy::OnDemand);

@@ -51,10 +51,7 @@ pub(super) struct Host {
 /// Everything a guest may import. Built once.
 pub(super) fn linker(engine: &wasmtime::Engine) -> Result<Linker<Host>, SandboxError> {
     let mut linker = Linker::new(engine);
-    let mut wasi = wasmtime_wasi::p2::bindings::LinkOptions::default();
-    // What programs for wasip1 end with, once they are components (`adapt/rewrite.rs`).
-    wasi.cli_exit_with_code(true);
-    wasmtime_wasi::p2::add_to_linker_with_options_async(&mut linker, &wasi).map_err(SandboxError::engine("link WASI"))?;
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(SandboxError::engine("link WASI"))?;
     http::link(&mut linker).map_err(SandboxError::engine("link wasi:http"))?;
     scratch::link(&mut linker).map_err(SandboxError::engine("link wasi:filesystem"))?;
     sockets::link(&mut linker).map_err(SandboxError::engine("link wasi:sockets"))?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use wasmtime::component::Component;
 
 use super::attempt::{Answer, Bounds, Call, End, Outside, attempt};
-use super::compile::{UploadError, in_background};
+use super::compile::{SMALLER, UploadError, check_imports, in_background, system_error};
 use super::compiled::CompiledFile;
 use super::host::{Descriptor, Host, TASKS_INTERFACE};
 use super::limits::MemoryMeter;
@@ -37,8 +37,8 @@ impl Sandbox {
     /// Describes a compiled module of `size_bytes` as uploaded. A module of the SDK
     /// world is asked for its tasks, in a sandbox, within a second and 64 MiB.
     pub async fn inspect(&self, file: &CompiledFile, size_bytes: u64) -> Result<ModuleInfo, UploadError> {
-        let component = self.map(file)?;
-        self.check_imports(&component)?;
+        let component = self.map_new(file)?;
+        check_imports(&self.machine().engine, &self.machine().linker, &component)?;
         let (kind, functions) = match tasks_export(&component, "list-tasks") {
             Some(_) => (ModuleKind::Sdk, self.tasks(component.clone()).await?),
             None if program_export(&component).is_some() => (ModuleKind::Command, self.program(&component)),
@@ -64,6 +64,16 @@ impl Sandbox {
         };
         let others = self.functions(component).into_iter().filter(|function| !is_program_export(&function.name));
         std::iter::once(program).chain(others).collect()
+    }
+
+    /// Maps code that has just been compiled. The child that compiled it has no pool, so
+    /// it is here that a component turns out not to fit: a module nested twice, or
+    /// adapters the compiler has made, count in no binary.
+    fn map_new(&self, file: &CompiledFile) -> Result<Component, UploadError> {
+        self.try_map(file).map_err(|error| match system_error(&error) {
+            Some(_) => SandboxError::engine("load a compiled module")(error).into(),
+            None => Refused::module("too_large", format!("{error:#}"), SMALLER).into(),
+        })
     }
 
     fn functions(&self, component: &Component) -> Vec<FunctionInfo> {

@@ -3,8 +3,8 @@
 //!
 //! In reading order:
 //!
-//! 1. At upload, [`compile`] makes machine code of a component and refuses what is
-//!    none; [`inspect`] finds out which functions it has; [`compiled`] keeps the
+//! 1. At upload, [`compile`] has a child process make machine code of a component,
+//!    and refuses what is none or too much; [`inspect`] finds out which functions it has; [`compiled`] keeps the
 //!    code so that nobody else can have written what is loaded.
 //! 2. Before the first attempt, [`cache`] loads the [`module`]: mapped, linked to
 //!    the [`host`] (context, log, [`wasi`] in an empty world) and looked through
@@ -55,7 +55,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub use self::cache::{CacheBounds, LoadError, ModuleCache};
 use self::capability::http::HttpClients;
 use self::capability::scratch::ScratchRoot;
-pub use self::compile::{Refused, UploadError};
+use self::compile::Turns;
+pub use self::compile::{
+    CompileLimits, CompileStage, Compiler, Orders, Refused, TellCompileStage, UploadError, compile_module,
+};
 pub use self::compiled::{CompiledFile, CompiledStore};
 pub use self::log::{LogLevel, LogLine, LogSink, LogStream, MAX_LINE_BYTES, NoLog};
 use self::machine::{Machine, Promised};
@@ -79,8 +82,9 @@ struct Inner {
     /// One permit for each guest with one memory that the pool has room for; one with
     /// more takes more ([`pool::room_needed`]). Who finds too few waits.
     room: Arc<Semaphore>,
+    compiler: Compiler,
     /// Modules are compiled one at a time.
-    compiling: Arc<Semaphore>,
+    turns: Turns,
     threads: GuestThreads,
     http_clients: HttpClients,
     max_memory_bytes: u64,
@@ -125,6 +129,11 @@ impl SandboxError {
     fn engine(doing: &'static str) -> impl FnOnce(wasmtime::Error) -> Self {
         move |error| Self::Engine { doing, reason: format!("{error:#}") }
     }
+
+    /// The same for what the system refused.
+    fn io(doing: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        move |error| Self::Engine { doing, reason: error.to_string() }
+    }
 }
 
 impl Sandbox {
@@ -150,7 +159,8 @@ impl Sandbox {
             machine,
             compatibility,
             room: Arc::new(Semaphore::new(pool::capacity(settings))),
-            compiling: Arc::new(Semaphore::new(1)),
+            compiler: settings.compiler.clone(),
+            turns: Turns::new(),
             threads,
             http_clients: HttpClients::default(),
             max_memory_bytes: settings.max_memory_bytes,

@@ -67,14 +67,20 @@ impl Sandbox {
 
     /// Maps compiled code into memory, shared by all that run it.
     pub(super) fn map(&self, file: &CompiledFile) -> Result<Component, SandboxError> {
+        self.try_map(file).map_err(SandboxError::engine("load a compiled module"))
+    }
+
+    /// The same with wasmtime's own error, for whom it matters what it was.
+    pub(super) fn try_map(&self, file: &CompiledFile) -> wasmtime::Result<Component> {
         #[expect(unsafe_code, reason = "the only way to load code that was compiled before")]
         // SAFETY: the file must hold what wasmtime compiled, and must not change while
         // it is mapped. A `CompiledFile` is made by `CompiledStore` alone: from code it
         // was handed, or after its tag, made with a key only this server has, was found
         // right. The directory is private (0700), and its files are never written in
         // place, only replaced or unlinked, which leaves the mapped one as it is.
-        let component = unsafe { Component::deserialize_file(&self.machine().engine, file.path()) };
-        component.map_err(SandboxError::engine("load a compiled module"))
+        unsafe {
+            Component::deserialize_file(&self.machine().engine, file.path())
+        }
     }
 }
 

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use wasmtime::component::Component;
 use wasmtime::{Enabled, PoolingAllocationConfig};
 
+use super::Compiler;
+
 /// How many guests there may be, and how large.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SandboxSettings {
@@ -20,12 +22,21 @@ pub struct SandboxSettings {
     /// The directory that those of attempts with the grant `scratch` are made in. It is
     /// emptied at the start: nothing else may use it. Default none.
     pub scratch: Option<PathBuf>,
+    /// Who compiles modules. Default: this process, which the server never leaves it at.
+    pub compiler: Compiler,
 }
 
 impl Default for SandboxSettings {
     fn default() -> Self {
         let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Self { slots: 16, waiting: 0, max_memory_bytes: 1 << 30, guest_threads: processors, scratch: None }
+        Self {
+            slots: 16,
+            waiting: 0,
+            max_memory_bytes: 1 << 30,
+            guest_threads: processors,
+            scratch: None,
+            compiler: Compiler::InProcess,
+        }
     }
 }
 
@@ -47,12 +58,12 @@ const IDLE_BYTES: usize = 512 << 20;
 const MAX_WARM_SLOTS: u32 = 32;
 
 /// A Rust component takes 20 to 23 core instances, a Python one 64. Only a count: it reserves nothing.
-const CORE_INSTANCES_EACH: u32 = 80;
+pub(super) const CORE_INSTANCES_EACH: u32 = 80;
 /// Memories and tables one component may have.
-const MOST_MEMORIES: u32 = 4;
-const MOST_TABLES: u32 = 8;
+pub(super) const MOST_MEMORIES: u32 = 4;
+pub(super) const MOST_TABLES: u32 = 8;
 const MAX_INSTANCE_BYTES: usize = 10 << 20;
-const TABLE_ELEMENTS: usize = 100_000;
+pub(super) const TABLE_ELEMENTS: usize = 100_000;
 
 /// Tables of one place in the pool, beside one memory and one stack; a Rust component
 /// has two. One with more of either takes several places ([`room_needed`]): a memory

@@ -17,8 +17,8 @@ use wit_parser::Resolve;
 use super::WASIP1;
 use super::go::Room;
 
-/// WASI 0.2 knows success and failure; a program's exit code is in an addition of
-/// its own. It has the shape of what it stands for.
+/// The adapter is older than this function of WASI 0.2.12, and knows success and
+/// failure only. It has the shape of what it stands for.
 const EXIT: (&str, &str) = ("wasi:cli/exit@0.2.12", "exit-with-code");
 const EXIT_WIT: &str = "
     package tradewind:program;
@@ -38,17 +38,18 @@ pub(super) fn rewrite(wasm: &[u8], room: Option<Room>) -> Result<Vec<u8>, String
     rewriting.parse_core_module(&mut module, Parser::new(0), wasm).map_err(|error| error.to_string())?;
     let mut module = module.finish();
     if rewriting.exits {
-        describe_exit(&mut module).map_err(|error| format!("{error:#}"))?;
+        describe_exit(&mut module)?;
     }
     Ok(module)
 }
 
 /// Tells the encoder of components what the import's type is.
-fn describe_exit(module: &mut Vec<u8>) -> Result<(), wit_parser::anyhow::Error> {
+fn describe_exit(module: &mut Vec<u8>) -> Result<(), String> {
     let mut wit = Resolve::default();
-    let package = wit.push_source("exit.wit", EXIT_WIT)?;
-    let world = wit.select_world(&[package], None)?;
+    let package = wit.push_source("exit.wit", EXIT_WIT).map_err(|error| format!("{error:#}"))?;
+    let world = wit.select_world(&[package], None).map_err(|error| format!("{error:#}"))?;
     wit_component::embed_component_metadata(module, &wit, world, StringEncoding::UTF8, false)
+        .map_err(|error| format!("{error:#}"))
 }
 
 struct Rewriting {

@@ -575,6 +575,49 @@ fn what_is_no_component_of_ours_is_refused_with_its_reason() {
 }
 
 #[test]
+fn a_module_that_is_instantiated_often_counts_as_often() {
+    let house = House::with(SandboxSettings { guest_threads: 1, ..SandboxSettings::default() });
+    let component = |instances: usize| {
+        let instance = "(core instance (instantiate $m))".repeat(instances);
+        wat::parse_str(format!("(component (core module $m (memory 1)) {instance})")).expect("a well-formed text")
+    };
+    let most = pool::MOST_MEMORIES as usize;
+    assert!(house.sandbox.compile(&component(most)).is_ok());
+    // The child's engine has no pool that would refuse it.
+    let engine = engine::on_demand().expect("an engine");
+    let linker = host::linker(&engine).expect("a linker");
+    let bounds = compile::Bounds { max_memory_bytes: 1 << 30 };
+    let refused = compile::machine_code(&engine, &linker, &component(most + 1), bounds).expect_err("refused");
+    assert_eq!(refused.code, "too_large");
+    let said = format!("has {} memories, more than max_memories of {most}", most + 1);
+    assert!(refused.reason.contains(&said), "{refused}");
+}
+
+#[test]
+fn what_only_the_pool_can_tell_is_refused_when_it_is_looked_through() {
+    let house = House::with(SandboxSettings { guest_threads: 1, ..SandboxSettings::default() });
+    // Nested often, nine core instances each: no count of the binary shows them all.
+    let nested = pool::CORE_INSTANCES_EACH as usize / 9 + 1;
+    let inner = "(core instance (instantiate $m))".repeat(9);
+    let outer = "(instance (instantiate $c))".repeat(nested);
+    let text = format!("(component (component $c (core module $m) {inner}) {outer})");
+    let wasm = wat::parse_str(text).expect("a well-formed text");
+    let engine = engine::on_demand().expect("an engine");
+    let linker = host::linker(&engine).expect("a linker");
+    let bounds = compile::Bounds { max_memory_bytes: 1 << 30 };
+    let code = compile::machine_code(&engine, &linker, &wasm, bounds).expect("compiled");
+    let file = house.store.put(Digest::of(&wasm), &code).expect("stored");
+    match RUNTIME.block_on(house.sandbox.inspect(&file, 1)) {
+        Err(UploadError::Refused(refused)) => {
+            assert_eq!(refused.code, "too_large");
+            let said = format!("{} core module instances", nested * 9);
+            assert!(refused.reason.contains(&said), "{refused}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn what_is_said_to_be_offered_is_linked() {
     let house = House::new();
     let mut linker = host::linker(&house.sandbox.machine().engine).expect("a linker");
