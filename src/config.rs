@@ -107,7 +107,7 @@ settings! {
         guest_threads: usize = cores(),
         /// Compiled modules kept mapped, by the size of their code.
         module_cache_bytes: ByteSize = ByteSize::mib(512),
-        /// Uploads taken in and compiled at the same time; further ones wait.
+        /// Uploads received at the same time; further ones wait. They are compiled one at a time.
         uploads: usize = 4,
     }
     /// What bounds every sandbox, whatever a task asks for.

@@ -61,6 +61,7 @@ pub enum ServerError {
 pub async fn run(settings: Settings) -> Result<(), ServerError> {
     // Whatever is created from here on is the server's alone: the database holds inputs and results.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    allow_many_files();
     let mut signals = Signals::listen()?;
     let server = Server::start(settings).await?;
     signals.next().await;
@@ -68,6 +69,15 @@ pub async fn run(settings: Settings) -> Result<(), ServerError> {
     tokio::select! {
         () = server.stop() => Ok(()),
         () = signals.next() => std::process::exit(130),
+    }
+}
+
+/// As many open files as the system lets us have: connections, and scratch files of guests.
+fn allow_many_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
     }
 }
 

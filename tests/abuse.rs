@@ -118,7 +118,12 @@ async fn a_json_bomb_is_refused_at_the_door_or_passes_through_harmless() {
     let (_server, client, abuse, noop) = server().await;
     let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     let numbers = format!("[{}1]", "1e999,".repeat(100_000));
-    for input in [deep(100_000), numbers, format!("\"{}\"", "\\u0000".repeat(100_000)), format!("{{{}\"a\":1}}", "\"a\":1,".repeat(50_000))] {
+    for input in [
+        deep(100_000),
+        numbers,
+        format!("\"{}\"", "\\u0000".repeat(100_000)),
+        format!("{{{}\"a\":1}}", "\"a\":1,".repeat(50_000)),
+    ] {
         for (module, function) in [(&abuse, "look_up"), (&noop, "run")] {
             let body = format!(r#"{{"module": "{module}", "function": "{function}", "input": {input}}}"#);
             let answer = client.post("/api/v1/tasks?wait=30s", body).await;

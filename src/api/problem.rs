@@ -334,6 +334,12 @@ impl From<UploadError> for Problem {
                 format!("it is larger than {limit} bytes, the limit of `max_module_bytes`"),
                 "strip it (`wasm-tools strip`), or raise the setting",
             ),
+            UploadError::Busy { most } => Self::new(
+                Kind::Busy,
+                "the upload",
+                format!("{most} uploads are under way, which is the limit"),
+                "upload again in a while",
+            ),
             UploadError::Unavailable { reason } => unavailable("the module was not stored", reason),
             UploadError::Interrupted(_) => broken_off(),
         }

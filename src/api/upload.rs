@@ -92,6 +92,7 @@ pub struct UploadProgress {
         (status = 201, description = "The module is stored.", body = Module),
         (status = 413, description = "The module is too large.", body = ProblemBody<'_>, content_type = "application/problem+json"),
         (status = 422, description = "The bytes are not a module that can run; nothing was kept.", body = ProblemBody<'_>, content_type = "application/problem+json"),
+        (status = 429, description = "Too many uploads are under way.", body = ProblemBody<'_>, content_type = "application/problem+json"),
         (status = 503, description = "It cannot be stored now.", body = ProblemBody<'_>, content_type = "application/problem+json")))]
 pub async fn upload(
     State(api): State<Api>,

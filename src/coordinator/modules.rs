@@ -1,5 +1,6 @@
 //! The modules of this installation: taken in, named, loaded, removed.
 
+mod digest_locks;
 mod upload;
 
 use std::collections::HashMap;
@@ -19,6 +20,7 @@ use crate::sandbox::{CompiledStore, LoadError, Module, ModuleCache, Sandbox};
 use crate::store::{ModuleChange, ReadError, Reads};
 
 use super::{CommitFailed, Coordinator};
+use digest_locks::DigestLocks;
 pub use upload::{Naming, Received, TellUploadStage, UploadError, UploadStage, Uploaded};
 
 #[derive(Debug, Clone)]
@@ -27,7 +29,7 @@ pub struct ModulesSettings {
     pub incoming: PathBuf,
     /// Size of a module. Default 256 MiB.
     pub max_bytes: u64,
-    /// Uploads at the same time; further ones wait. Default 4.
+    /// Uploads received at the same time; further ones wait. Default 4.
     pub uploads: usize,
 }
 
@@ -79,7 +81,11 @@ struct Inner {
     reads: Reads,
     coordinator: Coordinator,
     names: Mutex<Names>,
+    /// One permit for each upload whose bytes arrive.
+    receiving: Semaphore,
+    /// One for each that is not over.
     uploads: Arc<Semaphore>,
+    locks: DigestLocks,
 }
 
 /// Where names point, as far as somebody has asked.
@@ -89,6 +95,9 @@ struct Names {
     /// Grows with every change, so that an answer read before one is not remembered after it.
     generation: u64,
 }
+
+/// Uploads that may be under way, most of them waiting for the compiler. Further ones are refused.
+const MAX_UPLOADS: usize = 64;
 
 /// Names that are remembered; beyond it all are forgotten and asked again.
 const REMEMBERED_NAMES: usize = 10_000;
@@ -106,9 +115,19 @@ impl Modules {
         // What an upload left that was cut off by the end of the process.
         let _ = std::fs::remove_dir_all(&settings.incoming);
         crate::files::create_private_directory(&settings.incoming)?;
-        let uploads = Arc::new(Semaphore::new(settings.uploads));
-        let names = Mutex::default();
-        let inner = Inner { settings, sandbox, compiled, cache, artifacts, reads, coordinator, names, uploads };
+        let inner = Inner {
+            receiving: Semaphore::new(settings.uploads),
+            uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
+            settings,
+            sandbox,
+            compiled,
+            cache,
+            artifacts,
+            reads,
+            coordinator,
+            names: Mutex::default(),
+            locks: DigestLocks::default(),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -210,6 +229,8 @@ impl Modules {
             let (name, tag, at) = (name.clone(), tag.clone(), Timestamp::now());
             return Ok(self.change(vec![ModuleChange::Tag { name, tag, digest: None, at, by }]).await?);
         }
+        // Who uploads the same bytes now is done before, or begins anew after.
+        let _alone = self.inner.locks.lock(digest).await;
         self.info(digest).await?;
         // From here on no task is accepted for it, and all that were are on disk.
         let deleted = match self.inner.coordinator.block_module(digest).await {

@@ -30,6 +30,9 @@ pub enum UploadError {
     Refused(#[from] Refused),
     #[error("the module is larger than {limit} bytes")]
     TooLarge { limit: u64 },
+    /// Too many are under way.
+    #[error("{most} uploads are under way")]
+    Busy { most: usize },
     /// The caller broke off.
     #[error("the upload was interrupted: {0}")]
     Interrupted(String),
@@ -71,13 +74,16 @@ pub struct Naming {
 }
 
 impl Modules {
-    /// Waits for a place among the uploads and receives the bytes.
+    /// Waits for its turn to receive, and receives the bytes. They then wait for the compiler on disk:
+    /// a caller whose bytes are not taken for a minute would give the connection up.
     pub async fn receive<S, E>(&self, body: S) -> Result<Received, UploadError>
     where
         S: Stream<Item = Result<Bytes, E>> + Unpin,
         E: fmt::Display,
     {
-        let place = self.inner.uploads.clone().acquire_owned().await.map_err(unavailable)?;
+        let place = self.inner.uploads.clone().try_acquire_owned();
+        let place = place.map_err(|_| UploadError::Busy { most: super::MAX_UPLOADS })?;
+        let _turn = self.inner.receiving.acquire().await.map_err(unavailable)?;
         Ok(Received { incoming: Incoming::receive(&self.inner.settings, body).await?, place })
     }
 
@@ -91,13 +97,17 @@ impl Modules {
         naming: Naming,
         tell: TellUploadStage,
     ) -> Result<Uploaded, UploadError> {
+        let alone = self.inner.locks.lock(received.incoming.digest).await;
         let found = match self.info(received.incoming.digest).await {
             Ok(info) => Found::Known(info),
             Err(ModuleError::NotFound(_)) => Found::New(self.compile(&received.incoming, &tell).await?),
             Err(error) => return Err(unavailable(error)),
         };
         let this = self.clone();
-        let finish = async move { this.finish(received, found, naming, tell).await };
+        let finish = async move {
+            let _alone = alone;
+            this.finish(received, found, naming, tell).await
+        };
         tokio::spawn(finish).await.map_err(unavailable)?
     }
 
