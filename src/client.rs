@@ -231,19 +231,7 @@ impl Client {
         let query = name_and_tag.map_or(Vec::new(), |(name, tag)| vec![("name", name.into()), ("tag", tag.into())]);
         let accept = "text/event-stream, application/json";
         let call = Call { query, body: Body::File(upload), accept, ..Call::post(&["modules"]) };
-        let mut tried = 0;
-        loop {
-            tried += 1;
-            // A refusal in the stream has not been met by the repeats of a call.
-            let problem = match self.uploaded(&call, &tell).await {
-                Err(ClientError::Refused(problem)) => problem,
-                other => return other,
-            };
-            match pause_before_repeat(tried, true, Failure::Refused(problem.status, None)) {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None => return Err(ClientError::Refused(problem)),
-            }
-        }
+        self.uploaded(&call, &tell).await
     }
 
     pub async fn upload_wasm(&self, wasm: Bytes) -> Result<Answer, ClientError> {

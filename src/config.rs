@@ -399,7 +399,10 @@ impl Loaded {
                 Some((setting.path(), origin.name.to_string()))
             })
             .collect();
-        let loaded = Self { settings, origins };
+        let mut loaded = Self { settings, origins };
+        if !loaded.origins.contains_key("worker.waiting") {
+            loaded.settings.worker.waiting = waiting_beside(loaded.settings.worker.slots);
+        }
         loaded.check()?;
         Ok(loaded)
     }
@@ -407,6 +410,26 @@ impl Loaded {
     /// `default`, `file tradewind.toml, line 3`, `environment TRADEWIND_LISTEN` or `flag --listen`.
     pub fn origin(&self, path: &str) -> &str {
         self.origins.get(path).map_or("default", String::as_str)
+    }
+
+    /// A default above what may be asked for would refuse every task that names nothing.
+    fn hold_within<T: PartialOrd + fmt::Display>(
+        &self,
+        key: &str,
+        value: T,
+        bound_key: &str,
+        bound: T,
+    ) -> Result<(), SettingsError> {
+        if value <= bound {
+            return Ok(());
+        }
+        // The one that was set is to blame, not the default it meets.
+        let (key, reason) = if self.origins.contains_key(key) {
+            (key, format!("{value} is more than `{bound_key}`, {bound}; lower it or raise the bound"))
+        } else {
+            (bound_key, format!("{bound} is less than `{key}`, {value}; lower that too"))
+        };
+        Err(self.refuse(key, &reason))
     }
 
     /// What types cannot say about a value.
@@ -443,17 +466,30 @@ impl Loaded {
                 settings.sandbox.max_output_bytes,
             ),
             ("limits.log_bytes", settings.limits.log_bytes, "sandbox.max_log_bytes", settings.sandbox.max_log_bytes),
+            (
+                "limits.sent_bytes",
+                settings.limits.sent_bytes,
+                "sandbox.max_sent_bytes",
+                settings.sandbox.max_sent_bytes,
+            ),
+            (
+                "limits.received_bytes",
+                settings.limits.received_bytes,
+                "sandbox.max_received_bytes",
+                settings.sandbox.max_received_bytes,
+            ),
         ];
         for (key, value, bound_key, bound) in within {
-            if value > bound {
-                // The one that was set is to blame, not the default it meets.
-                let (key, reason) = if self.origins.contains_key(key) {
-                    (key, format!("{value} is more than `{bound_key}`, {bound}; lower it or raise the bound"))
-                } else {
-                    (bound_key, format!("{bound} is less than `{key}`, {value}; lower that too"))
-                };
-                return Err(self.refuse(key, &reason));
-            }
+            self.hold_within(key, value, bound_key, bound)?;
+        }
+        let (calls, most_calls) = (settings.limits.host_calls, settings.sandbox.max_host_calls);
+        self.hold_within("limits.host_calls", calls, "sandbox.max_host_calls", most_calls)?;
+        let longest = settings.sandbox.max_execution_timeout;
+        for (key, value) in [
+            ("limits.execution_timeout", settings.limits.execution_timeout),
+            ("limits.cpu_time", settings.limits.cpu_time),
+        ] {
+            self.hold_within(key, value, "sandbox.max_execution_timeout", longest)?;
         }
         if settings.sandbox.compile_memory_bytes < LEAST_COMPILE_MEMORY {
             let reason = format!("the compiler itself needs {LEAST_COMPILE_MEMORY}; write that or more");

@@ -128,7 +128,8 @@ async fn without_the_grant_there_is_nothing() {
 async fn the_quota_is_held_to_the_byte_and_is_an_error_to_the_guest() {
     let house = House::open().await;
     let filled = house.result(MIB, "scratch_fill", json!(null)).await;
-    let expected = json!({"bytes": MIB, "held": MIB, "again": MIB / 2, "error": "no storage space"});
+    // A stream's error has no code in wasi-libc's eyes.
+    let expected = json!({"bytes": MIB, "held": MIB, "again": MIB / 2, "error": "uncategorized error"});
     assert_eq!(filled, expected);
     let all = json!({"path": "/scratch/file", "bytes": MIB});
     assert_eq!(house.result(MIB, "scratch_write", all).await, json!(MIB));
@@ -155,12 +156,13 @@ async fn the_disk_holds_no_more_than_the_quota() {
 #[tokio::test]
 async fn holes_are_charged_as_if_they_were_written() {
     let house = House::open().await;
-    let full = "no storage space";
+    // The length is set by a call of its own, which tells its reason; what is written goes by a stream, which in wasi-libc does not.
+    let (full, unwritten) = ("no storage space", "uncategorized error");
     let sparse = house.result(MIB, "scratch_sparse", json!({"size": 1_u64 << 40})).await;
-    assert_eq!((&sparse["by_length"], &sparse["by_seek"]), (&json!(full), &json!(full)), "{sparse}");
+    assert_eq!((&sparse["by_length"], &sparse["by_seek"]), (&json!(full), &json!(unwritten)), "{sparse}");
     let sparse = house.result(MIB, "scratch_sparse", json!({"size": MIB / 2})).await;
     // The other file with the same hole and a byte after it does not fit beside the first.
-    assert_eq!(sparse, json!({"by_length": "done", "by_seek": full, "half": MIB / 2, "appended": MIB / 2 - 4096}));
+    assert_eq!(sparse, json!({"by_length": "done", "by_seek": unwritten, "half": MIB / 2, "appended": MIB / 2 - 4096}));
 }
 
 #[tokio::test]

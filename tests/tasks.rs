@@ -692,7 +692,7 @@ async fn more_than_the_server_grants_is_refused_at_the_door() {
         let problem = client.post("/api/v1/tasks", asked.to_string()).await.unwrap().refused(422, "invalid_request");
         assert_eq!(problem["errors"][0]["path"], place);
     }
-    let granted = with(task(&module, "echo", json!(1)), json!({"grants": {"http": []}}));
+    let granted = with(task(&module, "echo", json!(1)), json!({"grants": {"sql": {}}}));
     client.post("/api/v1/tasks", granted.to_string()).await.unwrap().refused(422, "grant_not_offered");
     assert_eq!(client.items("/api/v1/tasks").await.len(), 0);
 }

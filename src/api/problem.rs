@@ -322,6 +322,9 @@ pub fn load_refused(reference: &ModuleRef, error: ModuleError) -> Problem {
     }
 }
 
+/// About how long a module takes to be compiled.
+const UPLOAD_AGAIN: Duration = Duration::from_secs(5);
+
 impl From<UploadError> for Problem {
     fn from(error: UploadError) -> Self {
         match error {
@@ -338,8 +341,9 @@ impl From<UploadError> for Problem {
                 Kind::Busy,
                 "the upload",
                 format!("{most} uploads are under way, which is the limit"),
-                "upload again in a while",
-            ),
+                "upload again after the pause in Retry-After",
+            )
+            .retry_after(UPLOAD_AGAIN),
             UploadError::Unavailable { reason } => unavailable("the module was not stored", reason),
             UploadError::Interrupted(_) => broken_off(),
         }

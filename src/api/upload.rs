@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::sse::{Event, Sse};
+use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
@@ -128,7 +128,7 @@ pub async fn upload(
     let events = stream::unfold(reports, |mut reports| async move { Some((reports.recv().await?, reports)) })
         .map(|progress| event("progress", &progress))
         .chain(stream::once(last));
-    Ok(Sse::new(events.map(Ok::<_, Infallible>)).into_response())
+    Ok(Sse::new(events.map(Ok::<_, Infallible>)).keep_alive(KeepAlive::default()).into_response())
 }
 
 fn event(kind: &str, data: &impl Serialize) -> Event {

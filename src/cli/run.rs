@@ -20,7 +20,7 @@ Examples:
   tradewind run stats.wasm mean --input @numbers.json --memory 512MiB
   jq .orders export.json | tradewind run etl:1.4 parse --input - > parsed.json
   tradewind run etl:1.4 nightly --detach        print the id and leave
-  tradewind run ripgrep.wasm --input @book.json --arg=-c --arg=whale
+  tradewind run ripgrep.wasm --input @book.json --arg=-c --arg=whale --arg=-
   tradewind run fetch.wasm --allow-http api.example.org --env LANG=en --scratch 64MiB
 
 The log goes to stderr, the result to stdout.

@@ -229,6 +229,7 @@ impl Modules {
             let (name, tag, at) = (name.clone(), tag.clone(), Timestamp::now());
             return Ok(self.change(vec![ModuleChange::Tag { name, tag, digest: None, at, by }]).await?);
         }
+        self.info(digest).await?;
         // Who uploads the same bytes now is done before, or begins anew after.
         let _alone = self.inner.locks.lock(digest).await;
         self.info(digest).await?;

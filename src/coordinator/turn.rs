@@ -269,7 +269,8 @@ impl Turn {
         }
         // A row the store cannot hold would take its whole batch with it.
         let labels: usize = spec.labels.iter().map(|(key, value)| key.len() + value.len()).sum();
-        let bytes = spec.input.as_str().len() + labels;
+        let args: usize = spec.args.iter().map(String::len).sum();
+        let bytes = spec.input.as_str().len() + spec.terms.grants.bytes() + args + labels;
         if bytes > self.settings.max_task_bytes {
             return Err(SubmitError::TooLarge { bytes: bytes as u64, limit: self.settings.max_task_bytes as u64 });
         }

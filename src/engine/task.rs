@@ -204,6 +204,6 @@ impl Task {
         let labels: usize = self.spec.labels.iter().map(|(key, value)| key.len() + value.len() + 100).sum();
         let error = self.last.as_ref().and_then(|last| last.error.as_deref()).map_or(0, TaskError::bytes);
         let args: usize = self.spec.args.iter().map(|arg| arg.len() + 24).sum();
-        600 + self.spec.input.as_str().len() + args + labels + error
+        600 + self.spec.input.as_str().len() + self.spec.terms.grants.bytes() + args + labels + error
     }
 }

@@ -11,7 +11,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 /// The grants of one task. Empty unless said otherwise.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Grants {
     /// Outgoing HTTP requests. One that any of these covers is let through.
@@ -63,6 +63,22 @@ impl Grants {
 
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Their size in memory, about.
+    pub fn bytes(&self) -> usize {
+        let http: usize = self.http.iter().map(|grant| 200 + 2 * grant.ports.len()).sum();
+        let env: usize = self.env.iter().map(|(name, value)| 100 + name.len() + value.len()).sum();
+        http + env
+    }
+}
+
+/// The values of variables may be secrets: only their names are shown.
+impl fmt::Debug for Grants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { http, env, scratch } = self;
+        let env: Vec<&String> = env.keys().collect();
+        f.debug_struct("Grants").field("http", http).field("env", &env).field("scratch", scratch).finish()
     }
 }
 

@@ -20,6 +20,7 @@ use super::SandboxError;
 use super::host::{Descriptor, Host, Interruption};
 use super::meter::Meter;
 use super::stop::StopSignal;
+use super::ticker::SLICE;
 use super::values::{InputProblem, LiftError, Returned, Signature};
 use super::wait::{Remembering, WaitListener};
 use super::wasi::MAX_HANDLES;
@@ -208,6 +209,8 @@ struct Watch<'a> {
     remembering: Option<Arc<Remembering>>,
     /// Whether it was told last that the guest waits.
     parked: bool,
+    /// What it has computed since.
+    cpu_parked: Duration,
     deadline: Option<Instant>,
     /// Only made when the guest first waits: most never do.
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
@@ -226,6 +229,7 @@ impl<'a> Watch<'a> {
             meter,
             remembering: None,
             parked: false,
+            cpu_parked: Duration::ZERO,
             // None is so far away that it never comes.
             deadline: Instant::now().checked_add(bounds.wall),
             timer: None,
@@ -252,10 +256,11 @@ impl<'a> Watch<'a> {
             Err(panicked) => Poll::Ready(Err(panicked)),
             Ok(Poll::Ready(ended)) => Poll::Ready(Ok(Polled::Ended(ended))),
             Ok(Poll::Pending) => {
-                self.cpu_before += thread_cpu_time().saturating_sub(self.slice_began);
+                let slice = thread_cpu_time().saturating_sub(self.slice_began);
+                self.cpu_before += slice;
                 self.slice_began = Duration::ZERO;
                 self.continued = true;
-                self.tell();
+                self.tell(slice);
                 self.wait(cx)
             }
         }
@@ -271,11 +276,14 @@ impl<'a> Watch<'a> {
         self.remembering.clone().map(Waker::from)
     }
 
-    /// The guest has left its thread: to wait, or to go on at its next turn.
-    fn tell(&mut self) {
+    /// The guest has left its thread: to wait, or to go on at its next turn. One that waits
+    /// again and again but computes between takes its slot by turns.
+    fn tell(&mut self, slice: Duration) {
         let (Some(listener), Some(remembering)) = (self.outside.on_wait, &self.remembering) else { return };
-        let waits = !remembering.was_woken();
+        self.cpu_parked += slice;
+        let waits = !remembering.was_woken() && (!self.parked || self.cpu_parked < SLICE);
         if std::mem::replace(&mut self.parked, waits) != waits {
+            self.cpu_parked = Duration::ZERO;
             if waits { listener.parked() } else { listener.resumed() }
         }
     }

@@ -147,6 +147,10 @@ impl ModuleCache {
         // A file without a name, as the compiler takes it.
         let wasm = in_background("module-store", move || unnamed_file(&wasm)).await?.map_err(LoadError::Store)?;
         self.sandbox.compile_into(&self.store, digest, wasm, &|_| {}).await.map_err(|error| match error {
+            // It cost less once: another try may find the machine less busy, the setting raised.
+            UploadError::Refused(refused) if refused.code == "too_costly" => {
+                LoadError::Sandbox(SandboxError::Engine { doing: "compile a module anew", reason: refused.to_string() })
+            }
             UploadError::Refused(refused) => LoadError::Refused(refused),
             UploadError::Failed(error) => LoadError::Sandbox(error),
         })

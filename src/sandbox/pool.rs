@@ -43,10 +43,6 @@ impl Default for SandboxSettings {
 /// Calls at upload (asking a module for its tasks) that may run beside the slots.
 const DESCRIPTOR_CALLS: usize = 2;
 
-/// Ended instances whose memory is given back in one go: a third of the cost of
-/// doing it one by one. The pool is larger by as many, so that they are not missed.
-const DECOMMIT_BATCH: usize = 64;
-
 /// Used memory and table that a free place keeps and cleans by writing, not by a
 /// system call: as much of each as keeps all places that were ever in use within
 /// `IDLE_BYTES`, and what a small guest touches in any case.
@@ -75,7 +71,7 @@ const MOST_PLACES: u32 = MOST_MEMORIES;
 const _: () = assert!(MOST_PLACES >= MOST_MEMORIES && MOST_PLACES * TABLES_EACH >= MOST_TABLES);
 
 /// Places that no attempt counts on.
-pub(super) const BESIDE_GUESTS: usize = DESCRIPTOR_CALLS + DECOMMIT_BATCH;
+pub(super) const BESIDE_GUESTS: usize = DESCRIPTOR_CALLS;
 
 /// Address space of one place: what a 32-bit guest can address with its guard, tables, stack.
 const ADDRESS_SPACE_EACH: u64 = (4 << 30) + (32 << 20) + (TABLES_EACH as u64 * TABLE_ELEMENTS as u64 * 8) + STACK_BYTES;
@@ -102,9 +98,9 @@ pub(super) fn room_needed(component: &Component) -> u32 {
     places.unwrap_or(MOST_PLACES).clamp(1, MOST_PLACES)
 }
 
-/// Places of the pool, and those whose memory is not given back yet.
+/// Places of the pool.
 pub(super) fn places(settings: &SandboxSettings) -> u32 {
-    u32::try_from(capacity(settings).saturating_add(DECOMMIT_BATCH)).unwrap_or(u32::MAX)
+    u32::try_from(capacity(settings)).unwrap_or(u32::MAX)
 }
 
 pub(super) fn address_space_needed(settings: &SandboxSettings) -> u64 {
@@ -137,7 +133,9 @@ pub(super) fn pool(settings: &SandboxSettings) -> PoolingAllocationConfig {
         .max_memory_size(usize::try_from(settings.max_memory_bytes.min(4 << 30)).unwrap_or(usize::MAX))
         .linear_memory_keep_resident(keep_resident)
         .table_keep_resident(keep_resident)
-        .decommit_batch_size(DECOMMIT_BATCH)
+        // At once: an ended guest may leave as much as the largest memory, and a batch of such
+        // would be more than the machine has. Small ones are cleaned by writing, and never wait.
+        .decommit_batch_size(1)
         .max_unused_warm_slots(MAX_WARM_SLOTS)
         .pagemap_scan(Enabled::Auto);
     pool

@@ -69,7 +69,7 @@ pub struct RunContext {
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ending {
-    /// Never `deferred`, `denied` or `lost` yet.
+    /// Never `deferred` or `lost` yet.
     pub outcome: Outcome,
     /// Only of a success.
     pub result: Option<Json>,
@@ -231,7 +231,11 @@ struct Used<'a> {
 fn ending(attempt: Attempt, limits: &Limits, used: Used<'_>) -> Ending {
     let Used { input, output, log, meter } = used;
     let verdict = match attempt.end {
-        End::Answered(Answer::Exited(0)) => Verdict::success(printed(output)),
+        End::Answered(Answer::Exited(0)) => match printed(output) {
+            // As JSON, a text is longer than what was printed.
+            result if result.as_str().len() as u64 > limits.output_bytes => Verdict::too_large(limits),
+            result => Verdict::success(result),
+        },
         End::Answered(answer) => judge_answer(answer, limits),
         End::Broke(error) => judge_error(&error, limits),
         End::Stopped(why) => judge_stop(why, limits),

@@ -102,6 +102,10 @@ macro_rules! never_waits {
 
         impl OutputStream for $Stream {
             fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+                // Or one call would keep its thread for seconds.
+                if bytes.len() > WRITE_BUDGET {
+                    return Err(StreamError::trap("a print larger than the stream permitted"));
+                }
                 #[allow(clippy::redundant_closure_call, reason = "the two kinds differ in nothing else")]
                 ($write)(self, &bytes)
             }

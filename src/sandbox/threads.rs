@@ -13,14 +13,15 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use async_task::{FallibleTask, ScheduleInfo, Task, WithInfo};
 use parking_lot::{Condvar, Mutex};
 
-use super::ticker::Ticker;
+use super::ticker::{SLICE, Ticker};
 
 /// How much nicer than the server's own threads.
 const NICENESS: i32 = 10;
@@ -38,13 +39,24 @@ pub struct GuestThreads {
 /// A guest under way. Dropping it cancels the guest; `None` when the threads were
 /// shut down first.
 #[must_use = "dropping it cancels the guest; use detach() to let it run"]
-pub struct GuestTask<T>(FallibleTask<T, UsedSlice>);
+pub struct GuestTask<T>(FallibleTask<T, Turns>);
 
-/// Whether the guest used up a time slice since it last waited.
-#[derive(Debug, Default)]
-struct UsedSlice(AtomicBool);
+/// How long the guest has had a thread, in nanoseconds.
+#[derive(Debug, Clone, Default)]
+struct Turns(Arc<AtomicU64>);
 
-type Runnable = async_task::Runnable<UsedSlice>;
+impl Turns {
+    fn add(&self, turn: Duration) {
+        self.0.fetch_add(u64::try_from(turn.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Whether they were more than a time slice together, however often the guest waited between.
+    fn used_a_slice(&self) -> bool {
+        u128::from(self.0.load(Ordering::Relaxed)) > SLICE.as_nanos()
+    }
+}
+
+type Runnable = async_task::Runnable<Turns>;
 
 struct Shared {
     queues: Mutex<Queues>,
@@ -89,8 +101,8 @@ impl GuestThreads {
     {
         let shared = self.shared.clone();
         let schedule = WithInfo(move |runnable: Runnable, info: ScheduleInfo| shared.push(runnable, info));
-        let (runnable, task): (Runnable, Task<F::Output, UsedSlice>) =
-            async_task::Builder::new().metadata(UsedSlice::default()).spawn(move |_| future, schedule);
+        let (runnable, task): (Runnable, Task<F::Output, Turns>) =
+            async_task::Builder::new().metadata(Turns::default()).spawn(move |_| future, schedule);
         runnable.schedule();
         GuestTask(task.fallible())
     }
@@ -136,11 +148,8 @@ impl<T> Future for GuestTask<T> {
 
 impl Shared {
     fn push(&self, runnable: Runnable, info: ScheduleInfo) {
-        // Woken while it runs: it gave way at the end of its slice. A guest that
-        // has done so waits behind fresh ones once more when it is next woken.
-        let used_slice = &runnable.metadata().0;
-        let worn = info.woken_while_running || used_slice.load(Ordering::Relaxed);
-        used_slice.store(info.woken_while_running, Ordering::Relaxed);
+        // Woken while it runs: it gave way at the end of its slice.
+        let worn = info.woken_while_running || runnable.metadata().used_a_slice();
 
         let mut queues = self.queues.lock();
         if queues.closed {
@@ -166,9 +175,11 @@ impl Shared {
         while let Some(runnable) = self.next() {
             // An attempt catches its own panics. This is for what may panic while
             // a cancelled one is dropped: it must not cost the thread.
+            let (turns, began) = (runnable.metadata().clone(), Instant::now());
             if std::panic::catch_unwind(AssertUnwindSafe(|| runnable.run())).is_err() {
                 tracing::error!("a guest's future panicked outside of its attempt");
             }
+            turns.add(began.elapsed());
         }
         drop(busy);
     }
@@ -231,7 +242,7 @@ mod tests {
         let schedule = |_: Runnable| {};
         (0..count)
             .map(|_| {
-                let builder = async_task::Builder::new().metadata(UsedSlice::default());
+                let builder = async_task::Builder::new().metadata(Turns::default());
                 let (runnable, task) = builder.spawn(|_| async {}, schedule);
                 task.detach();
                 runnable

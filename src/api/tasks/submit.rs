@@ -307,12 +307,14 @@ fn grants(asked: BTreeMap<String, Json>, module: &Module, bounds: &TaskBounds) -
 const OFFERED: [&str; 3] = ["http", "env", "scratch"];
 
 fn read_grants(asked: &BTreeMap<String, Json>) -> Result<Grants, Problem> {
+    #[derive(Deserialize)]
+    struct Granted {
+        grants: Grants,
+    }
+    // Once more as a body, so that a refusal has its place and its words.
     let text = Json::of(asked).expect("JSON values are JSON");
-    let mut reader = serde_json::Deserializer::from_str(text.as_str());
-    serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let path = format!("/grants/{}", error.path().to_string().replace(['.', '['], "/").replace(']', ""));
-        Problem::invalid(&path, error.inner().to_string(), "see `Grants` in /openapi.json")
-    })
+    let body = format!(r#"{{"grants": {}}}"#, text.as_str());
+    Ok(extract::json::<Granted>(body.as_bytes())?.grants)
 }
 
 /// The arguments, if the module takes any.

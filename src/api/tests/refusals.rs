@@ -28,7 +28,7 @@ async fn what_a_task_may_not_ask_for_is_refused_at_its_place() {
         (&with(r#","grants":{"sql":[]}"#), 422, "grant_not_offered", "/grants/sql"),
         (&with(r#","grants":{"http":[{"host":"*","ports":[0]}]}"#), 422, "grant_refused", "/grants/http/0/ports"),
         (&with(r#","grants":{"http":[{"host":"a b"}]}"#), 422, "invalid_request", "/grants/http/0/host"),
-        (&with(r#","grants":{"http":[{"hosts":"*"}]}"#), 422, "invalid_request", "/grants/http/0/hosts"),
+        (&with(r#","grants":{"http":[{"hosts":"*"}]}"#), 422, "unknown_key", "/grants/http/0/hosts"),
         (&with(r#","grants":{"env":{"A":1}}"#), 422, "invalid_request", "/grants/env/A"),
         (&with(r#","grants":{"scratch":{"bytes":0}}"#), 422, "grant_refused", "/grants/scratch/bytes"),
         (&with(r#","limits":{"memory_byte":1}"#), 422, "unknown_key", "/limits/memory_byte"),

@@ -29,7 +29,7 @@ const EXIT_WIT: &str = "
 ";
 
 /// What the adapter calls for memory, where a program has it.
-const REALLOC: &str = "cabi_realloc";
+const REALLOC: &str = "cabi_realloc_adapter";
 
 /// The program with its exit code told, and with room for the adapter where there is to be some.
 pub(super) fn rewrite(wasm: &[u8], room: Option<Room>) -> Result<Vec<u8>, String> {
@@ -76,7 +76,8 @@ impl Reencode for Rewriting {
     }
 
     fn parse_import_section(&mut self, imports: &mut ImportSection, section: ImportSectionReader<'_>) -> Rewritten {
-        utils::parse_import_section(self, imports, section)
+        // One by one: the library's own way goes by groups.
+        section.into_imports().try_for_each(|import| self.parse_import(imports, import?))
     }
 
     fn parse_import(&mut self, imports: &mut ImportSection, mut import: wasmparser::Import<'_>) -> Rewritten {
@@ -181,4 +182,63 @@ fn hand_out(room: &Room, next: u32) -> Function {
         function.instruction(&instruction);
     }
     function
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmparser::{Payload, Validator};
+
+    use super::*;
+
+    const PROGRAM: &str = r#"(module
+        (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (import "wasi_snapshot_preview1" "sched_yield" (func $yield (result i32)))
+        (memory (export "memory") 2)
+        (global $sp (mut i32) (i32.const 0))
+        (func (export "_start") (drop (call $yield)) (call $exit (i32.const 3)))
+        (data (i32.const 16) "abc"))"#;
+
+    fn rewritten(room: Option<Room>) -> Vec<u8> {
+        let program = wat::parse_str(PROGRAM).expect("a text");
+        let module = rewrite(&program, room).expect("rewritten");
+        Validator::new().validate_all(&module).expect("valid");
+        module
+    }
+
+    #[test]
+    fn the_exit_goes_where_its_code_is_told() {
+        let module = rewritten(None);
+        let imports: Vec<(String, String)> = Parser::new(0)
+            .parse_all(&module)
+            .filter_map(|payload| match payload.expect("well-formed") {
+                Payload::ImportSection(imports) => Some(imports),
+                _ => None,
+            })
+            .flat_map(|imports| imports.into_imports())
+            .map(|import| import.map(|import| (import.module.to_owned(), import.name.to_owned())).expect("an import"))
+            .collect();
+        let own = |(module, name): (&str, &str)| (module.to_owned(), name.to_owned());
+        assert_eq!(imports, [own(EXIT), own((WASIP1, "sched_yield"))]);
+    }
+
+    #[test]
+    fn room_is_made_and_handed_out() {
+        let module = rewritten(Some(Room { bytes: 4096..69_632, more_pages: 2, end_at: 16, end: 69_632 }));
+        let mut seen = Vec::new();
+        for payload in Parser::new(0).parse_all(&module) {
+            match payload.expect("well-formed") {
+                Payload::MemorySection(memories) => {
+                    seen.extend(memories.into_iter().map(|memory| format!("{} pages", memory.expect("one").initial)));
+                }
+                Payload::ExportSection(exports) => {
+                    seen.extend(exports.into_iter().map(|export| export.expect("one").name.to_owned()));
+                }
+                Payload::DataSection(data) => {
+                    seen.extend(data.into_iter().map(|segment| format!("{} bytes", segment.expect("one").data.len())));
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(seen, ["4 pages", "memory", "_start", REALLOC, "3 bytes", "8 bytes"]);
+    }
 }

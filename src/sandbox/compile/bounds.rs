@@ -4,7 +4,7 @@
 //! nested in it. They keep the compiler's work and its tables in proportion; what a
 //! module then really costs is bounded by the limits of the [`child`](super::child).
 
-use wasmparser::{Encoding, Instance, Parser, Payload};
+use wasmparser::{ElementItems, ElementKind, Encoding, Instance, Parser, Payload};
 use wasmtime::ResourcesRequired;
 
 use super::{Refused, SMALLER};
@@ -54,6 +54,8 @@ bounds! {
     exports "exports" "max_exports" MAX_EXPORTS = 200_000;
     data_segments "data segments" "max_data_segments" MAX_DATA_SEGMENTS = 200_000;
     element_segments "element segments" "max_element_segments" MAX_ELEMENT_SEGMENTS = 100_000;
+    // Each instance has a copy of them in the host's memory, 16 bytes an element.
+    passive_elements "passive elements" "max_passive_elements" MAX_PASSIVE_ELEMENTS = 50_000;
 }
 
 /// Bytes of a page of memory as instructions and `ResourcesRequired` count them.
@@ -105,7 +107,15 @@ impl Bounds {
             Payload::ExportSection(section) => more(&mut counts.exports, section.count()),
             Payload::ComponentExportSection(section) => more(&mut counts.exports, section.count()),
             Payload::DataSection(section) => more(&mut counts.data_segments, section.count()),
-            Payload::ElementSection(section) => more(&mut counts.element_segments, section.count()),
+            Payload::ElementSection(section) => {
+                more(&mut counts.element_segments, section.count());
+                for segment in section.clone() {
+                    let segment = segment?;
+                    if let ElementKind::Passive = segment.kind {
+                        more(&mut counts.passive_elements, elements(&segment.items));
+                    }
+                }
+            }
             Payload::ComponentInstanceSection(section) => more(&mut counts.instances, section.count()),
             Payload::ComponentAliasSection(section) => more(&mut counts.aliases, section.count()),
             Payload::ComponentCanonicalSection(section) => more(&mut counts.canonicals, section.count()),
@@ -156,6 +166,13 @@ impl Bounds {
              at most {} bytes",
             self.max_memory_bytes
         )
+    }
+}
+
+fn elements(items: &ElementItems<'_>) -> u32 {
+    match items {
+        ElementItems::Functions(functions) => functions.count(),
+        ElementItems::Expressions(_, expressions) => expressions.count(),
     }
 }
 

@@ -30,6 +30,8 @@ const NICENESS: i32 = 10;
 /// would need a higher limit.
 const MAX_THREADS: usize = 8;
 
+const CPU_GRACE_SECONDS: u64 = 5;
+
 /// Files the child may have open: three, and what wasmtime looks at in /proc and /sys.
 const MAX_FILES: u64 = 32;
 
@@ -76,7 +78,8 @@ fn bind(orders: Orders) -> io::Result<()> {
         return Err(io::Error::other("the process that ordered this is gone"));
     }
     limit(Resource::As, orders.memory_bytes)?;
-    limit(Resource::Cpu, orders.cpu_seconds)?;
+    // The signal of the lower limit says what was met; that of the higher is for who ignores it.
+    limit_to(Resource::Cpu, orders.cpu_seconds, orders.cpu_seconds.saturating_add(CPU_GRACE_SECONDS))?;
     limit(Resource::Core, 0)?;
     // The code is in memory before it is written, so it cannot be larger.
     limit(Resource::Fsize, orders.memory_bytes)?;
@@ -89,9 +92,13 @@ fn bind(orders: Orders) -> io::Result<()> {
 }
 
 fn limit(resource: Resource, wanted: u64) -> io::Result<()> {
+    limit_to(resource, wanted, wanted)
+}
+
+fn limit_to(resource: Resource, current: u64, maximum: u64) -> io::Result<()> {
     // Only root could go above what it was born with.
-    let most = rustix::process::getrlimit(resource).maximum.map_or(wanted, |most| most.min(wanted));
-    Ok(setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?)
+    let maximum = rustix::process::getrlimit(resource).maximum.map_or(maximum, |most| most.min(maximum));
+    Ok(setrlimit(resource, Rlimit { current: Some(current.min(maximum)), maximum: Some(maximum) })?)
 }
 
 fn compile(orders: Orders) -> io::Result<Result<(), Refused>> {

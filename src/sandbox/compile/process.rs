@@ -32,6 +32,9 @@ const MAX_SAID_BYTES: u64 = 64 << 10;
 const WALL_FACTOR: u32 = 2;
 const WALL_MARGIN: Duration = Duration::from_secs(60);
 
+/// Exit code of a Rust program that panicked.
+const PANICKED: i32 = 101;
+
 /// How a child ended.
 struct Ended {
     status: ExitStatus,
@@ -62,7 +65,9 @@ pub(super) async fn compile(
         drop(turn);
     });
     overseer.map_err(SandboxError::from)?;
-    let mut watched = Watched { process: start.await.ok(), end };
+    // `None`: it was not started.
+    let process = start.await.ok();
+    let mut end = end;
     let wall = cpu_limit * WALL_FACTOR + WALL_MARGIN;
     let too_late = sleep_until(Instant::now() + wall);
     tokio::pin!(too_late);
@@ -71,12 +76,12 @@ pub(super) async fn compile(
     tick.tick().await;
     loop {
         tokio::select! {
-            ended = &mut watched.end => {
+            ended = &mut end => {
                 let ended = ended.map_err(|_| SandboxError::Panicked("on the thread `compile`".to_owned()))?;
                 return outcome(ended.map_err(SandboxError::io("run the compiler"))?, &orders);
             }
             _ = tick.tick() => {
-                let cpu = watched.process.as_ref().and_then(|process| process.cpu_time()).unwrap_or_default();
+                let cpu = process.as_ref().and_then(|process| process.cpu_time()).unwrap_or_default();
                 tell(CompileStage::Compiling { cpu, cpu_limit });
             }
             () = &mut too_late => {
@@ -110,8 +115,8 @@ fn oversee(mut command: Command, code: Written, started: oneshot::Sender<Process
     // Our ends of its files.
     drop(command);
     let watched = Process::of(&child).and_then(|process| {
-        // Nobody waits for it any more.
-        started.send(process).or_else(|process| process.kill())?;
+        // Where nobody waits for it any more, it is dropped here, and killed by that.
+        let _ = started.send(process);
         let mut said = Vec::new();
         let stderr = child.stderr.take().map(|stderr| stderr.take(MAX_SAID_BYTES));
         stderr.map_or(Ok(0), |mut stderr| stderr.read_to_end(&mut said))?;
@@ -129,6 +134,14 @@ fn outcome(ended: Ended, orders: &Orders) -> Result<Written, UploadError> {
     if status.success() {
         return Ok(code);
     }
+    if status.code() == Some(PANICKED) {
+        let said = super::shortened(String::from_utf8_lossy(&said).trim().to_owned());
+        tracing::error!(said, "the compiler panicked");
+        let reason = "makes the compiler panic: the module is damaged, or the compiler has a defect";
+        return Err(
+            Refused::module("invalid_component", reason, "build it anew; report it if that does not help").into()
+        );
+    }
     if status.code() == Some(REFUSED.into()) {
         let refusal = serde_json::from_slice::<Refusal>(&said).ok().and_then(Refusal::into_refused);
         return Err(match refusal {
@@ -145,8 +158,7 @@ fn outcome(ended: Ended, orders: &Orders) -> Result<Written, UploadError> {
         // How a process ends that gets no memory: by an abort, or on its stack.
         Signal::ABORT | Signal::SEGV | Signal::BUS => "took too much memory, or broke the compiler",
         Signal::XFSZ => "became too large",
-        Signal::KILL => "was killed, as a process is that takes too much time or memory",
-        // Somebody meant to stop it; the module may be a good one.
+        // Somebody meant to stop it, or the machine ran out of memory; the module may be a good one.
         _ => return Err(broke(status, &said).into()),
     };
     Err(too_costly(met, orders).into())
@@ -166,24 +178,11 @@ fn too_costly(met: &str, orders: &Orders) -> Refused {
 
 fn broke(status: ExitStatus, said: &[u8]) -> SandboxError {
     let said = super::shortened(String::from_utf8_lossy(said).trim().to_owned());
-    SandboxError::Engine { doing: "compile a module", reason: format!("the compiler ended early, {status}: {said}") }
+    tracing::error!(%status, said, "the compiler ended early");
+    SandboxError::Engine { doing: "compile a module", reason: format!("the compiler ended early, {status}") }
 }
 
-/// A child that may be under way; killed when dropped.
-struct Watched {
-    /// `None`: it was not started.
-    process: Option<Process>,
-    end: oneshot::Receiver<io::Result<Ended>>,
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        // It has mostly ended by itself, which is the only way this can fail.
-        let _ = self.process.as_ref().map(Process::kill);
-    }
-}
-
-/// Names a process also when its number has been given to another.
+/// Names a process also when its number has been given to another. Killed when dropped.
 struct Process {
     pid: u32,
     pidfd: OwnedFd,
@@ -196,14 +195,17 @@ impl Process {
         Ok(Self { pid: child.id(), pidfd })
     }
 
-    fn kill(&self) -> io::Result<()> {
-        Ok(pidfd_send_signal(&self.pidfd, Signal::KILL)?)
-    }
-
     /// Processor time of all its threads so far.
     fn cpu_time(&self) -> Option<Duration> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
         cpu_ticks(&stat).map(|ticks| Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It has mostly ended by itself, which is the only way this can fail.
+        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
     }
 }
 
@@ -249,10 +251,10 @@ mod tests {
             (3 << 8, of_its_own, "failed"),
             (3 << 8, nothing, "failed"),
             (1 << 8, nothing, "failed"),
-            (101 << 8, nothing, "failed"),
+            (101 << 8, nothing, "invalid_component"),
             (24, nothing, "too_costly"),
             (6, nothing, "too_costly"),
-            (9, nothing, "too_costly"),
+            (9, nothing, "failed"),
             (11, nothing, "too_costly"),
             (15, nothing, "failed"),
         ] {

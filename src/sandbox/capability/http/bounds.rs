@@ -34,6 +34,7 @@ pub(super) fn narrow(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     types.func_wrap(
         "[method]outgoing-request.set-method",
         |mut store: StoreContextMut<'_, Host>, (request, method): (Request, Method)| {
+            store.data().meter.call();
             if matches!(&method, Method::Other(name) if name.len() > MAX_METHOD_BYTES) {
                 return Ok((Err(()),));
             }
@@ -43,6 +44,7 @@ pub(super) fn narrow(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     types.func_wrap(
         "[method]outgoing-request.set-authority",
         |mut store: StoreContextMut<'_, Host>, (request, authority): (Request, Option<String>)| {
+            store.data().meter.call();
             if authority.as_ref().is_some_and(|authority| authority.len() > MAX_AUTHORITY_BYTES) {
                 return Ok((Err(()),));
             }
@@ -52,6 +54,7 @@ pub(super) fn narrow(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     types.func_wrap(
         "[method]outgoing-request.set-path-with-query",
         |mut store: StoreContextMut<'_, Host>, (request, path): (Request, Option<String>)| {
+            store.data().meter.call();
             if path.as_ref().is_some_and(|path| path.len() > MAX_PATH_BYTES) {
                 return Ok((Err(()),));
             }

@@ -7,9 +7,10 @@
 //! what a killed server left goes when the next one starts.
 
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -27,6 +28,8 @@ pub(in crate::sandbox) struct ScratchRoot {
     /// Tells the names of this life from those of former ones.
     life: String,
     made: AtomicU64,
+    /// Files that all attempts have open.
+    open: Arc<AtomicUsize>,
     runtime: Handle,
 }
 
@@ -46,7 +49,17 @@ impl ScratchRoot {
         }
         let mut life = [0; 8];
         getrandom::fill(&mut life).map_err(io::Error::other)?;
-        Ok(Self { path: path.to_owned(), life: hex::encode(life), made: AtomicU64::new(0), runtime: runtime.clone() })
+        Ok(Self {
+            path: path.to_owned(),
+            life: hex::encode(life),
+            made: AtomicU64::new(0),
+            open: Arc::default(),
+            runtime: runtime.clone(),
+        })
+    }
+
+    pub(super) fn open_everywhere(&self) -> Arc<AtomicUsize> {
+        self.open.clone()
     }
 
     pub(super) fn make(&self) -> io::Result<Directory> {
@@ -84,15 +97,16 @@ impl Drop for Directory {
 fn remove(path: &Path) {
     for _ in 0..MAX_TRIES {
         match take_apart(path) {
-            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => std::thread::sleep(PAUSE),
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                tracing::warn!(path = %path.display(), %error, "scratch files cannot be removed before the next start");
-                return;
+            Ok(()) => return,
+            Err(_) if !path.exists() => return,
+            // A dropped guest's last call may still be under way.
+            Err(error) => {
+                tracing::debug!(path = %path.display(), %error, "scratch files are not removed yet");
+                std::thread::sleep(PAUSE);
             }
-            Ok(()) | Err(_) => return,
         }
     }
-    tracing::warn!(path = %path.display(), "scratch files cannot be removed before the next start: they become more");
+    tracing::warn!(path = %path.display(), "scratch files cannot be removed before the next start");
 }
 
 /// Brings each directory up before it is looked into: a guest can nest them deeper

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -21,6 +22,9 @@ pub(super) const MAX_ENTRIES: usize = 16_384;
 /// Files and directories one attempt has open at once: each is one of the server's.
 pub(super) const MAX_OPEN: usize = 128;
 
+/// And all attempts together: connections and the store need files too.
+pub(super) const MAX_OPEN_EVERYWHERE: usize = 8_192;
+
 /// Why something is not done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {
@@ -28,7 +32,7 @@ pub(super) enum Refused {
     Full,
     /// There would be more than [`MAX_ENTRIES`].
     TooManyEntries,
-    /// There would be more than [`MAX_OPEN`].
+    /// There would be more than [`MAX_OPEN`], or [`MAX_OPEN_EVERYWHERE`].
     TooManyOpen,
 }
 
@@ -40,7 +44,11 @@ pub(super) enum Start {
 }
 
 /// One attempt's account.
-pub(super) struct Ledger(Mutex<Book>);
+pub(super) struct Ledger {
+    book: Mutex<Book>,
+    /// What all attempts have open.
+    open_everywhere: Arc<AtomicUsize>,
+}
 
 struct Book {
     most: u64,
@@ -81,15 +89,16 @@ pub(super) struct Opened {
 
 impl Ledger {
     /// An empty directory, whose own first block is not the guest's.
-    pub(super) fn new(most_bytes: u64, root: u64) -> Arc<Self> {
+    pub(super) fn new(most_bytes: u64, root: u64, open_everywhere: Arc<AtomicUsize>) -> Arc<Self> {
         let inodes = HashMap::from([(root, Inode { open: 1, ..Inode::default() })]);
         let most = most_bytes.saturating_add(BLOCK_BYTES);
-        Arc::new(Self(Mutex::new(Book { most, used: BLOCK_BYTES, reserved: 0, open: 0, inodes })))
+        let book = Book { most, used: BLOCK_BYTES, reserved: 0, open: 0, inodes };
+        Arc::new(Self { book: Mutex::new(book), open_everywhere })
     }
 
     /// Charges an empty file or directory before it is made.
     pub(super) fn reserve(self: &Arc<Self>) -> Result<Room, Refused> {
-        let mut book = self.0.lock();
+        let mut book = self.book.lock();
         if book.inodes.len() + book.reserved > MAX_ENTRIES {
             return Err(Refused::TooManyEntries);
         }
@@ -103,17 +112,22 @@ impl Ledger {
 
     /// Whether a name may move. It takes no room by itself, but may have its new directory grow.
     pub(super) fn may_move(&self) -> Result<(), Refused> {
-        let book = self.0.lock();
+        let book = self.book.lock();
         if book.used > book.most { Err(Refused::Full) } else { Ok(()) }
     }
 
     /// Whether one more may be opened.
     pub(super) fn may_open(&self) -> Result<(), Refused> {
-        if self.0.lock().open < MAX_OPEN { Ok(()) } else { Err(Refused::TooManyOpen) }
+        let everywhere = self.open_everywhere.load(Ordering::Relaxed);
+        match self.book.lock().open < MAX_OPEN && everywhere < MAX_OPEN_EVERYWHERE {
+            true => Ok(()),
+            false => Err(Refused::TooManyOpen),
+        }
     }
 
     pub(super) fn open(self: &Arc<Self>, inode: u64) -> Opened {
-        let mut book = self.0.lock();
+        self.open_everywhere.fetch_add(1, Ordering::Relaxed);
+        let mut book = self.book.lock();
         book.open += 1;
         book.inode(inode).open += 1;
         Opened { ledger: self.clone(), inode }
@@ -121,7 +135,7 @@ impl Ledger {
 
     /// The inode has lost its name.
     pub(super) fn removed(&self, inode: u64) {
-        let mut book = self.0.lock();
+        let mut book = self.book.lock();
         book.inode(inode).unnamed = true;
         book.forget_if_gone(inode);
     }
@@ -130,7 +144,7 @@ impl Ledger {
     /// an entry came to or went from. A directory may so exceed the quota by the
     /// blocks it grows for one entry.
     pub(super) fn seen(&self, inode: u64, size: u64) {
-        let mut book = self.0.lock();
+        let mut book = self.book.lock();
         if book.inode(inode).writes == 0 {
             book.charge(inode, size);
         }
@@ -138,7 +152,7 @@ impl Ledger {
 
     /// Bytes that can be written from there on.
     pub(super) fn room(&self, inode: u64, start: Start) -> u64 {
-        let mut book = self.0.lock();
+        let mut book = self.book.lock();
         let size = book.inode(inode).size;
         let end = cost(size).saturating_add(book.free() / BLOCK_BYTES * BLOCK_BYTES);
         end.saturating_sub(start.offset(size))
@@ -146,7 +160,7 @@ impl Ledger {
 
     /// Charges what the file will at most hold after so many bytes are written.
     pub(super) fn grow(self: &Arc<Self>, inode: u64, start: Start, bytes: u64) -> Result<Growth, Refused> {
-        let mut book = self.0.lock();
+        let mut book = self.book.lock();
         let size = book.inode(inode).size;
         let grown = start.offset(size).checked_add(bytes).ok_or(Refused::Full)?.max(size);
         if cost(grown) - cost(size) > book.free() {
@@ -159,7 +173,7 @@ impl Ledger {
 
     #[cfg(test)]
     fn used(&self) -> u64 {
-        self.0.lock().used - BLOCK_BYTES
+        self.book.lock().used - BLOCK_BYTES
     }
 }
 
@@ -176,7 +190,7 @@ impl Room {
     /// The entry is there.
     pub(super) fn filled(mut self, inode: u64, size: u64) {
         let Some(ledger) = self.0.take() else { return };
-        let mut book = ledger.0.lock();
+        let mut book = ledger.book.lock();
         book.reserved -= 1;
         book.used -= BLOCK_BYTES;
         // The number may have been another's, which is gone.
@@ -196,7 +210,7 @@ impl Room {
 impl Drop for Room {
     fn drop(&mut self) {
         if let Some(ledger) = self.0.take() {
-            let mut book = ledger.0.lock();
+            let mut book = ledger.book.lock();
             book.reserved -= 1;
             book.used -= BLOCK_BYTES;
         }
@@ -207,7 +221,7 @@ impl Growth {
     /// The change is over, and the file has this size.
     pub(super) fn settled(mut self, size: u64) {
         self.settled = true;
-        let mut book = self.ledger.0.lock();
+        let mut book = self.ledger.book.lock();
         book.inode(self.inode).writes -= 1;
         // Another write may still have it grow to what it is charged.
         if book.inode(self.inode).writes == 0 {
@@ -221,14 +235,15 @@ impl Drop for Growth {
     /// Nobody looked what became of it: it stays charged.
     fn drop(&mut self) {
         if !self.settled {
-            self.ledger.0.lock().inode(self.inode).writes -= 1;
+            self.ledger.book.lock().inode(self.inode).writes -= 1;
         }
     }
 }
 
 impl Drop for Opened {
     fn drop(&mut self) {
-        let mut book = self.ledger.0.lock();
+        self.ledger.open_everywhere.fetch_sub(1, Ordering::Relaxed);
+        let mut book = self.ledger.book.lock();
         book.open -= 1;
         book.inode(self.inode).open -= 1;
         book.forget_if_gone(self.inode);
@@ -277,7 +292,7 @@ mod tests {
     const ROOT: u64 = 1;
 
     fn ledger(blocks: u64) -> Arc<Ledger> {
-        Ledger::new(blocks * BLOCK_BYTES, ROOT)
+        Ledger::new(blocks * BLOCK_BYTES, ROOT, Arc::default())
     }
 
     fn make(ledger: &Arc<Ledger>, inode: u64) {
@@ -286,7 +301,7 @@ mod tests {
 
     fn write(ledger: &Arc<Ledger>, inode: u64, start: Start, bytes: u64) -> Result<(), Refused> {
         let growth = ledger.grow(inode, start, bytes)?;
-        let size = ledger.0.lock().inode(inode).size;
+        let size = ledger.book.lock().inode(inode).size;
         growth.settled(size);
         Ok(())
     }
@@ -369,6 +384,9 @@ mod tests {
         assert_eq!(ledger.may_open(), Err(Refused::TooManyOpen));
         drop(open);
         assert_eq!(ledger.may_open(), Ok(()));
+        assert_eq!(ledger.open_everywhere.load(Ordering::Relaxed), 0);
+        ledger.open_everywhere.store(MAX_OPEN_EVERYWHERE, Ordering::Relaxed);
+        assert_eq!(ledger.may_open(), Err(Refused::TooManyOpen), "other attempts have taken them");
     }
 
     #[test]

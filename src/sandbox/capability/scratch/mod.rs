@@ -76,7 +76,7 @@ impl Scratch {
                 .map_err(SandboxError::engine("open a scratch directory"))?;
         }
         let scratch = Self {
-            ledger: Ledger::new(grant.bytes, inode),
+            ledger: Ledger::new(grant.bytes, inode, root.open_everywhere()),
             open: HashMap::new(),
             listings: HashSet::new(),
             streams: Arc::default(),

@@ -79,10 +79,12 @@ impl OutputStream for Output {
         if bytes.is_empty() {
             return Ok(());
         }
-        // Where one is still under way, the guest did not ask first: that is for wasmtime to say.
-        if self.check_write()? > 0 {
-            self.begin(bytes.len())?;
+        // Who writes more than was permitted did not ask first. wasmtime's own stream would take
+        // it, and keep it in memory until the disk has it.
+        if bytes.len() > self.check_write()? {
+            return Err(StreamError::trap("a write larger than the stream permitted"));
         }
+        self.begin(bytes.len())?;
         self.inner.write(bytes)
     }
 
