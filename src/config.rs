@@ -249,7 +249,7 @@ impl<'de> Deserialize<'de> for HostPatterns {
     }
 }
 
-/// A system of the usual limits has mappings for 10 000 waiting guests and 343 others.
+/// A system of the usual limits has mappings for 10 000 waiting guests and 407 others.
 fn waiting_beside(slots: usize) -> usize {
     most_guests_here().saturating_sub(slots).min(10_000)
 }

@@ -172,7 +172,7 @@ async fn a_response_without_end_stops_at_received_bytes() {
     let target = Target::start().await;
     let endless = granted(&module, "http_get", json!({"url": target.url("/endless")}), to(&target));
     let stopped = client.run(&with_limits(endless, json!({"received_bytes": 3_000_000}))).await;
-    says(ended(&stopped, "failed"), "HttpResponseBodySize(Some(3000000))");
+    says(ended(&stopped, "failed"), "body size exceeds limit: 3000000 bytes");
     let received = stopped["usage"]["host_bytes"].as_u64().unwrap();
     assert!((2_000_000..=3_000_000 + 1_000).contains(&received), "{stopped}");
 }

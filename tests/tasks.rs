@@ -745,3 +745,45 @@ async fn what_an_attempt_uses_is_metered() {
     assert_eq!(used(3, "log_bytes"), 500);
     assert!(used(3, "host_bytes") >= 500, "{}", ended[3]);
 }
+
+#[tokio::test]
+async fn the_operators_ceiling_holds_for_everyone() {
+    let (_server, client, module) = setup()
+        .with_setting("grants.http_hosts", "*.example.org,api.example.net")
+        .with_setting("grants.private_addresses", false)
+        .with_setting("grants.max_scratch_bytes", 1_000_000)
+        .with_setting("sandbox.max_sent_bytes", 300_000_000)
+        .with_setting("sandbox.max_host_calls", 200_000_000)
+        .start_with_guests()
+        .await;
+    let asked = |what: Value| with(task(&module, "echo", json!(1)), what).to_string();
+    for (granted, place) in [
+        (json!({"http": [{"host": "api.example.net"}, {"host": "example.com"}]}), "/grants/http/1/host"),
+        (json!({"http": [{"host": "*"}]}), "/grants/http/0/host"),
+        (json!({"http": [{"host": "a.example.org", "private_addresses": true}]}), "/grants/http/0/private_addresses"),
+        (json!({"scratch": {"bytes": 1_000_001}}), "/grants/scratch/bytes"),
+    ] {
+        let refused = client.post("/api/v1/tasks", asked(json!({"grants": granted}))).await.unwrap();
+        let problem = refused.refused(422, "grant_refused");
+        assert_eq!(problem["errors"][0]["path"], place, "{problem}");
+    }
+    for (limits, place) in [
+        (json!({"sent_bytes": 300_000_001}), "/limits/sent_bytes"),
+        (json!({"host_calls": 200_000_001}), "/limits/host_calls"),
+        (json!({"received_bytes": 1_u64 << 40}), "/limits/received_bytes"),
+    ] {
+        let refused = client.post("/api/v1/tasks", asked(json!({"limits": limits}))).await.unwrap();
+        assert_eq!(refused.refused(422, "invalid_request")["errors"][0]["path"], place);
+    }
+    assert_eq!(client.items("/api/v1/tasks").await.len(), 0);
+    let within = json!({"grants": {"http": [{"host": "a.example.org"}], "scratch": {"bytes": 1_000_000}}});
+    assert_eq!(client.post("/api/v1/tasks?wait=30s", asked(within)).await.unwrap().expect(201)["state"], "success");
+}
+
+#[tokio::test]
+async fn arguments_are_for_programs_and_bounded() {
+    let (_server, client, module) = server().await;
+    let asked = |args: Value| with(task(&module, "echo", json!(1)), json!({"args": args})).to_string();
+    let refused = client.post("/api/v1/tasks", asked(json!(["-x"]))).await.unwrap().refused(422, "invalid_request");
+    assert_eq!(refused["errors"][0]["path"], "/args", "{refused}");
+}

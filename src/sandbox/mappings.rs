@@ -54,9 +54,9 @@ mod tests {
         let refusal = check(&settings(20_000), Some(65_530)).expect_err("too many").to_string();
         assert_eq!(
             refusal,
-            "worker.slots (16) and worker.waiting (20000) need 123564 memory mappings, and the system allows a process \
-             65530, enough for 10343 guests; lower worker.waiting, or raise the limit with \
-             `sysctl -w vm.max_map_count=123564`"
+            "worker.slots (16) and worker.waiting (20000) need 123180 memory mappings, and the system allows a process \
+             65530, enough for 10407 guests; lower worker.waiting, or raise the limit with \
+             `sysctl -w vm.max_map_count=123180`"
         );
     }
 }

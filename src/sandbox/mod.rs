@@ -3,16 +3,18 @@
 //!
 //! In reading order:
 //!
-//! 1. At upload, [`compile`] has a child process make machine code of a component,
-//!    and refuses what is none or too much; [`inspect`] finds out which functions it has; [`compiled`] keeps the
+//! 1. At upload, [`compile`] makes machine code of a component in a child process and
+//!    refuses what is none or too much; a program for wasip1 is made one first
+//!    ([`adapt`]). [`inspect`] finds out which functions it has; [`compiled`] keeps the
 //!    code so that nobody else can have written what is loaded.
-//! 2. Before the first attempt, [`cache`] loads the [`module`]: mapped, linked to
-//!    the [`host`] (context, log, [`wasi`] in an empty world) and looked through
-//!    once, for all attempts.
-//! 3. An attempt is one [`run`]: a fresh store with its [`limits`], on a guest
-//!    thread ([`threads`]), for slices of time ([`ticker`]), until it ends, is
-//!    stopped ([`stop`]) or meets a bound. Its lines go to the [`log`]; who wants to
-//!    know hears when it waits ([`wait`]).
+//! 2. Before the first attempt, [`cache`] loads the [`module`] on the [`machine`], whose
+//!    [`pool`] has room for so many guests: mapped, linked to the [`host`] and looked
+//!    through once, for all attempts.
+//! 3. An attempt is one [`run`]: a fresh store with its [`limits`] and its [`meter`], on
+//!    a guest thread ([`threads`]), for slices of time ([`ticker`]), until it ends, is
+//!    stopped ([`stop`]) or meets a bound. One that waits says so ([`wait`]).
+//! 4. What it finds on the other side: its context and [`log`], [`wasi`] with its
+//!    [`stdio`], and what it was granted ([`capability`]).
 //!
 //! The guest's failure is a value, ours is an error: [`run`] answers
 //! `Result<Ending, SandboxError>` and never mixes the two.

@@ -12,7 +12,7 @@ use wasmtime::{Trap, WasmBacktrace};
 
 use super::attempt::{Answer, Attempt, Bounds, Call, End, Outside, Stopped, attempt};
 use super::capability::scratch::{Directory, Scratch};
-use super::compile::shortened;
+use super::compile::{cut, shortened};
 use super::host::{GuestRetryAdvice, Host, Interruption};
 use super::limits::MemoryMeter;
 use super::log::LogSink;
@@ -413,13 +413,4 @@ fn message_of(data: &Json) -> String {
 fn input_message(problems: &[InputProblem]) -> String {
     let first = problems.first().map_or_else(String::new, |problem| format!("{}: {}", problem.path, problem.message));
     format!("the input does not fit the function: {first}")
-}
-
-fn cut(mut text: String, most: usize) -> String {
-    if text.len() > most {
-        let end = (0..=most).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
-        text.truncate(end);
-        text.push('…');
-    }
-    text
 }

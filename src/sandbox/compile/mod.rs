@@ -210,12 +210,17 @@ pub(super) fn system_error(error: &wasmtime::Error) -> Option<io::ErrorKind> {
     })
 }
 
-/// A library's message is bounded and becomes one line.
-pub(super) fn shortened(mut text: String) -> String {
-    if text.len() > MAX_REASON_BYTES {
-        let end = (0..=MAX_REASON_BYTES).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
-        text.truncate(end);
+/// At most so many bytes, and whole characters, of a text.
+pub(super) fn cut(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most));
         text.push('…');
     }
+    text
+}
+
+/// A library's message is bounded and becomes one line.
+pub(super) fn shortened(text: String) -> String {
+    let text = cut(text, MAX_REASON_BYTES);
     if text.contains('\n') { text.split_whitespace().collect::<Vec<_>>().join(" ") } else { text }
 }

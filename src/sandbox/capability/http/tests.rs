@@ -339,6 +339,18 @@ async fn an_attempt_that_ends_breaks_its_request_off_and_does_not_complete_it() 
     }
 }
 
+/// A port whose listener says something else before it is asked.
+async fn speaks_no_tls() -> u16 {
+    let listener = TcpListener::bind((PRIVATE, 0)).await.expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.write_all(b"not TLS at all\r\n\r\n").await;
+        }
+    });
+    port
+}
+
 #[tokio::test]
 async fn what_went_wrong_is_said_in_the_words_of_the_interface() {
     let target = Target::new(PRIVATE, 0, "not HTTP at all\r\n\r\n").await;
@@ -348,7 +360,10 @@ async fn what_went_wrong_is_said_in_the_words_of_the_interface() {
     assert!(matches!(nonsense, Err(Error::HttpProtocolError)), "{nonsense:?}");
     let unknown = attempt(&[]).get(&url).await;
     assert!(matches!(unknown, Err(Error::DnsError { .. })), "{unknown:?}");
-    let no_tls = attempt(&[&[PRIVATE]]).get(&url.replace("http:", "https:")).await;
+    let port = speaks_no_tls().await;
+    let grants = format!(r#"[{{"host": "*", "ports": [{port}], "private_addresses": true}}]"#);
+    let no_tls = Attempt::new(&clients(&[&[PRIVATE]]), &grants, &Limits::default());
+    let no_tls = no_tls.get(&format!("https://a.example:{port}/")).await;
     assert!(matches!(no_tls, Err(Error::TlsProtocolError)), "{no_tls:?}");
 
     // Nobody listens where a listener just was.

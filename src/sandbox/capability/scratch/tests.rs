@@ -154,11 +154,13 @@ async fn writes_that_nobody_waits_for_are_charged_when_they_begin() {
     assert_eq!(streams[0].check_write().expect("ready"), 3 * BLOCK_BYTES as usize);
     streams[0].write(block()).expect("begun");
     streams[1].write(block()).expect("begun");
+    let unasked = streams[0].write(Bytes::from(vec![7; 1 << 20])).expect_err("more than was permitted");
+    assert!(matches!(unasked, StreamError::Trap(_)), "{unasked}");
     let third = guest.create(top, "third").await.expect("the last block");
     for stream in &mut streams {
         stream.ready().await;
         assert_eq!(stream.check_write().expect("one may be tried"), 1);
-        assert!(is_full(&stream.write(block()).expect_err("nothing is left")));
+        assert!(is_full(&stream.write(Bytes::from_static(b"x")).expect_err("nothing is left")));
         stream.flush().expect("what was written is");
     }
     // The third file is empty: it is charged a block and takes none yet.
