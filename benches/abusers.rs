@@ -46,6 +46,7 @@ async fn run(lasting: Duration) {
         task(&abuse, "fill_memory", fill),
         task(&abuse, "hoard_handles", json!(null)),
         task(&abuse, "recurse", json!(null)),
+        task(&abuse, "nap_between_work", json!(null)),
     ];
     for n in 0..14 {
         let mut abuse = kinds[n % kinds.len()].clone();
@@ -60,7 +61,7 @@ async fn run(lasting: Duration) {
         });
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
-    report("beside 14 abusers of nine kinds", &client, &noop, lasting).await;
+    report("beside 14 abusers of ten kinds", &client, &noop, lasting).await;
     println!("    the server holds {} MiB", support::resident_bytes(server.pid()) >> 20);
     over.store(true, Ordering::Relaxed);
 }

@@ -30,8 +30,8 @@ async fn run() {
     let noop = client.push(&tradewind::sandbox::guests::noop()).await;
     let noop = json!({"module": noop, "input": {"input": ""}});
     client.run(&noop).await;
-    let resident = || support::resident_bytes(server.pid()) >> 20;
-    println!("before: {} MiB", resident());
+    let resident = || memory(server.pid());
+    println!("before: {}", resident());
     report("alone", &client, &noop, rate, seconds / 4).await;
 
     let sleeper = task(&module, "sleep", json!({"ms": 3_600_000}));
@@ -42,9 +42,19 @@ async fn run() {
     while (gauge(&client, "waiting_attempts").await as usize) < sleepers {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    println!("{sleepers} wait after {:.2} s: {} MiB", began.elapsed().as_secs_f64(), resident());
+    println!("{sleepers} wait after {:.2} s: {}", began.elapsed().as_secs_f64(), resident());
     report("beside them", &client, &noop, rate, seconds).await;
-    println!("after: {} MiB, {} threads", resident(), threads(server.pid()));
+    println!("after: {}, {} threads", resident(), threads(server.pid()));
+}
+
+/// Pages of a module's image that guests have only read are the same for all, and counted for each.
+fn memory(pid: u32) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let mib = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim_matches([':', ' ', '\t', 'k', 'B']).parse::<u64>().unwrap() >> 10
+    };
+    format!("{} MiB resident, {} MiB of it its own, {} MiB of page tables", mib("VmRSS"), mib("RssAnon"), mib("VmPTE"))
 }
 
 fn threads(pid: u32) -> usize {

@@ -27,7 +27,7 @@ use crate::files;
 use crate::metrics::Metrics;
 use crate::model::Digest;
 use crate::sandbox::{
-    CacheBounds, CompileLimits, CompiledStore, Compiler, ModuleCache, Sandbox, SandboxError, SandboxSettings,
+    self, CacheBounds, CompileLimits, CompiledStore, Compiler, ModuleCache, Sandbox, SandboxError, SandboxSettings,
 };
 use crate::store::{DataDirectory, OpenError, Reads, Swept};
 use crate::worker::{LiveAttempts, LocalWorker, Segments};
@@ -72,6 +72,39 @@ pub async fn run(settings: Settings) -> Result<(), ServerError> {
     }
 }
 
+/// Timers, sockets and files of guests, on threads of their own: nicer than the server's, and however many
+/// calls of the system guests wait for, reads and uploads do not wait behind them.
+struct GuestIo(Option<tokio::runtime::Runtime>);
+
+impl GuestIo {
+    /// Threads for calls that block: reading and writing scratch files, looking up names.
+    const MAX_BLOCKING_THREADS: usize = 64;
+
+    fn start() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(Self::MAX_BLOCKING_THREADS)
+            .thread_name("guest-io")
+            .on_thread_start(sandbox::be_nice)
+            .enable_all()
+            .build()?;
+        Ok(Self(Some(runtime)))
+    }
+
+    fn handle(&self) -> &tokio::runtime::Handle {
+        self.0.as_ref().expect("there until it is dropped").handle()
+    }
+}
+
+impl Drop for GuestIo {
+    /// Without waiting: a runtime may not be waited for on another's thread.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 /// As many open files as the system lets us have: connections, and scratch files of guests.
 fn allow_many_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -87,6 +120,7 @@ pub struct Server {
     coordinator: Coordinator,
     running: Running,
     sandbox: Sandbox,
+    _guest_io: GuestIo,
     shutdown: CancellationToken,
     serving: tokio::task::JoinHandle<()>,
     pid_file: PathBuf,
@@ -115,7 +149,8 @@ impl Server {
         let artifacts = Artifacts::local(&artifacts_path).map_err(file(artifacts_path))?;
         let logs_path = data.path().join("logs");
         let segments = Segments::open(&logs_path).map_err(file(logs_path))?;
-        let sandbox = Sandbox::new(&sandbox_settings(&settings, data.path()), &tokio::runtime::Handle::current())?;
+        let guest_io = GuestIo::start().map_err(SandboxError::from)?;
+        let sandbox = Sandbox::new(&sandbox_settings(&settings, data.path()), guest_io.handle())?;
         let modules = modules(&settings, &data, &sandbox, &artifacts, &reads, &coordinator)?;
         let live = LiveAttempts::default();
         let worker = LocalWorker::new(
@@ -156,7 +191,17 @@ impl Server {
             "ready; the first token lies in admin.token in the data directory"
         );
         sandbox.prepare();
-        Ok(Self { address, coordinator, running, sandbox, shutdown, serving, pid_file, _data: data })
+        Ok(Self {
+            address,
+            coordinator,
+            running,
+            sandbox,
+            _guest_io: guest_io,
+            shutdown,
+            serving,
+            pid_file,
+            _data: data,
+        })
     }
 
     /// Where it listens.

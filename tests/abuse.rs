@@ -31,6 +31,7 @@ fn cases() -> Vec<Case> {
         case("flood_stdout", json!(null), json!({"execution_timeout": "200ms"}), "timed_out", "execution_timeout"),
         case("flood_the_log", json!(null), json!({"execution_timeout": "200ms"}), "timed_out", "execution_timeout"),
         case("hoard_handles", json!(null), json!({}), "trapped", "table"),
+        case("nap_between_work", json!(null), json!({"execution_timeout": "300ms"}), "timed_out", "execution_timeout"),
         case("wait_for_ever", json!(null), json!({"execution_timeout": "100ms"}), "timed_out", "execution_timeout"),
         case("drain_randomness", json!(null), json!({}), "trapped", ""),
         case(

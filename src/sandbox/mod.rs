@@ -69,7 +69,7 @@ pub use self::module::Module;
 pub use self::pool::SandboxSettings;
 pub use self::run::{Ending, Job, RunContext, TaskContext};
 pub use self::stop::StopSignal;
-pub use self::threads::{GuestTask, GuestThreads};
+pub use self::threads::{GuestTask, GuestThreads, be_nice};
 use self::ticker::Ticker;
 pub use self::values::InputProblem;
 pub use self::wait::WaitListener;

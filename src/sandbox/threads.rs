@@ -226,7 +226,7 @@ impl Queues {
 }
 
 /// Lowers the priority of the calling thread below the server's.
-pub(super) fn be_nice() {
+pub fn be_nice() {
     // On Linux a thread has its own niceness, addressed by its thread id. Failing
     // costs nothing but the courtesy.
     if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS) {

@@ -71,6 +71,8 @@ fn place_of_v4(address: Ipv4Addr) -> Place {
 fn place_of_v6(address: Ipv6Addr) -> Place {
     match address.segments() {
         [first, ..] if first & 0xffc0 == 0xfe80 => Place::Metadata,
+        // NAT64 of one's own (RFC 8215): any IPv4 address may be behind it, by a prefix we do not know.
+        [0x0064, 0xff9b, 1, ..] => Place::Metadata,
         // AWS, Google and Scaleway.
         [0xfd00, 0x0ec2, ..] | [0xfd20, 0x00ce, ..] | [0xfd00, 0x0042, ..] => Place::Metadata,
         // Protocol assignments (Teredo among them, which was looked into before),
@@ -166,7 +168,6 @@ mod tests {
                     "fec0::1",
                     "ff02::1",
                     "100::1",
-                    "64:ff9b:1::1",
                     "2001:2::1",
                     "2001:10::1",
                     "2001:db8::1",
@@ -192,6 +193,7 @@ mod tests {
                     "192.0.0.192",
                     "fe80::1",
                     "febf::1",
+                    "64:ff9b:1::1",
                     "fd00:ec2::254",
                     "fd00:ec2::23",
                     "fd20:ce::254",

@@ -66,6 +66,18 @@ fn wait_for_ever() {
     poll(&never.iter().collect::<Vec<_>>());
 }
 
+/// Computes for less than a time slice, sleeps a little, and begins again.
+#[task]
+fn nap_between_work() {
+    loop {
+        let began = std::time::Instant::now();
+        while began.elapsed() < Duration::from_millis(1) {
+            (0..1_000).for_each(|n| drop(black_box(n)));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Asks for more randomness than there is room for.
 #[task]
 fn drain_randomness() -> usize {
