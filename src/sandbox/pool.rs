@@ -44,11 +44,12 @@ impl Default for SandboxSettings {
 const DESCRIPTOR_CALLS: usize = 2;
 
 /// Used memory and table that a free place keeps and cleans by writing, not by a
-/// system call: as much of each as keeps all places that were ever in use within
-/// `IDLE_BYTES`, and what a small guest touches in any case.
+/// system call, which is what makes a fresh interpreter cheap: as much of each as keeps
+/// all places that were ever in use at once within a part of the machine's memory, and
+/// what a small guest touches in any case.
 const KEEP_RESIDENT_MOST: usize = 2 << 20;
 const KEEP_RESIDENT_LEAST: usize = 64 << 10;
-const IDLE_BYTES: usize = 512 << 20;
+const IDLE_PART: usize = 4;
 
 /// Free places that keep the image of the module they ran last.
 const MAX_WARM_SLOTS: u32 = 32;
@@ -112,10 +113,23 @@ pub(super) fn address_space_limit() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::As).current
 }
 
+/// Memory of the machine, or of the control group we are in where that has less; nothing where neither is told.
+fn machine_memory() -> usize {
+    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|meminfo| {
+        let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        Some(line.trim().strip_suffix(" kB")?.parse::<usize>().ok()? << 10)
+    });
+    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max");
+    // Without a limit it says `max`.
+    let group = group.ok().and_then(|most| most.trim().parse().ok());
+    machine.into_iter().chain(group).min().unwrap_or(0)
+}
+
 /// The pool of these settings.
 pub(super) fn pool(settings: &SandboxSettings) -> PoolingAllocationConfig {
     let places = places(settings);
-    let keep_resident = (IDLE_BYTES / places as usize).clamp(KEEP_RESIDENT_LEAST, KEEP_RESIDENT_MOST);
+    let idle_bytes = machine_memory() / IDLE_PART;
+    let keep_resident = (idle_bytes / places as usize).clamp(KEEP_RESIDENT_LEAST, KEEP_RESIDENT_MOST);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(places)
         .total_core_instances(places.saturating_mul(CORE_INSTANCES_EACH))
