@@ -199,11 +199,11 @@ async fn empty_writes_end_by_a_limit_and_are_kept_nowhere() {
     };
     // Warm, so that what is measured is what the writes leave.
     client.run(&writes(json!({"host_calls": 10_000}))).await;
-    let before = resident_kib(server.pid());
+    let before = support::resident_bytes(server.pid());
     let stopped = client.run(&writes(json!({"host_calls": 300_000}))).await;
     says(ended(&stopped, "trapped"), "host_calls of 300000");
-    let grown = resident_kib(server.pid()).saturating_sub(before);
-    assert!(grown < 16 << 10, "{grown} KiB more after 100 000 empty writes");
+    let grown = support::resident_bytes(server.pid()).saturating_sub(before);
+    assert!(grown < 16 << 20, "{grown} bytes more after 100 000 empty writes");
 
     let counted = client.run(&writes(json!({"sent_bytes": 10_000}))).await;
     let error = counted["error"]["message"].as_str().unwrap();
@@ -260,8 +260,3 @@ async fn a_body_without_its_end_is_not_taken_for_a_whole_one() {
 }
 
 /// Memory of a process that is in use, in KiB.
-fn resident_kib(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}

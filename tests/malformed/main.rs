@@ -32,8 +32,7 @@ use serde_json::json;
 use support::{Client, poll, setup, task};
 use uploads::{Bases, Kind, Upload};
 
-/// Uploads on their way at once, those that run among them: as many as the server takes in at the same time. The body
-/// of another would wait unread while these are compiled.
+/// Uploads on their way at once, those that run among them. One is compiled at a time.
 const IN_FLIGHT: usize = 4;
 
 /// The server's memory is looked at so often, evenly spread.
@@ -76,7 +75,8 @@ async fn malformed_modules_end_in_refusals_and_outcomes_and_memory_stays_flat() 
                 break;
             }
         }
-        memory.push(resident_bytes(server.pid()));
+        memory.push(support::resident_bytes(server.pid()));
+        println!("{} of {count}, the server holds {} MiB", numbers(sample).end, memory[memory.len() - 1] >> 20);
         if failures.len() >= MOST_FAILURES {
             break;
         }
@@ -155,14 +155,6 @@ fn print_summary(summary: &BTreeMap<Kind, Answers>, memory: &[u64]) {
     }
     let mebibytes: Vec<u64> = memory.iter().map(|bytes| bytes >> 20).collect();
     println!("the server's memory, MiB: {mebibytes:?}");
-}
-
-/// `VmRSS` of a process.
-fn resident_bytes(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the server is alive");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has a size");
-    let kibibytes = line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number");
-    kibibytes << 10
 }
 
 fn number(variable: &str) -> Option<u64> {
