@@ -258,5 +258,3 @@ async fn a_body_without_its_end_is_not_taken_for_a_whole_one() {
     assert_eq!(bodies.last(), Some(&Some(4)));
     assert!(bodies[..bodies.len() - 1].iter().all(Option::is_none), "{bodies:?}");
 }
-
-/// Memory of a process that is in use, in KiB.

@@ -76,7 +76,11 @@ async fn malformed_modules_end_in_refusals_and_outcomes_and_memory_stays_flat() 
             }
         }
         memory.push(support::resident_bytes(server.pid()));
-        println!("{} of {count}, the server holds {} MiB", numbers(sample).end, memory[memory.len() - 1] >> 20);
+        println!(
+            "{} of {count}, the server holds {} MiB",
+            count * (sample + 1) / SAMPLES,
+            memory[memory.len() - 1] >> 20
+        );
         if failures.len() >= MOST_FAILURES {
             break;
         }
