@@ -502,6 +502,45 @@ fn a_task_with_a_schema_that_reaches_outside_is_refused() {
     }
 }
 
+#[test]
+fn a_module_that_is_asked_for_its_tasks_is_bounded_in_time_memory_and_text() {
+    let house = House::new();
+    let list = r#"(func (export "list-tasks") (result i32) (i32.const 16))"#;
+    let lists = |body: &str| {
+        let changed = format!(r#"(func (export "list-tasks") (result i32) {body} (i32.const 16))"#);
+        sdk("1.0.0", "{}").replace(list, &changed)
+    };
+    let endless = lists("(loop $again (br $again))");
+    // 64 MiB are 1 024 pages, and two are there.
+    let greedy = lists("(if (i32.eq (memory.grow (i32.const 1023)) (i32.const -1)) (then unreachable))");
+    let modest = lists("(if (i32.eq (memory.grow (i32.const 1022)) (i32.const -1)) (then unreachable))");
+    let long = sdk("1.0.0", "{}")
+        .replace("\\02\\00\\00\\00\" \"\\48", "\\01\\00\\05\\00\" \"\\48")
+        .replace("(memory (export \"memory\") 2)", "(memory (export \"memory\") 10)");
+    for (wat, said) in
+        [(&endless, "longer than a second"), (&greedy, "failed when asked"), (&long, "larger than 262144 bytes")]
+    {
+        match house.inspect(wat) {
+            Err(UploadError::Refused(refused)) => {
+                assert_eq!(refused.code, "invalid_descriptors", "{refused}");
+                assert!(refused.reason.contains(said), "{refused}");
+            }
+            other => panic!("{said}: {other:?}"),
+        }
+    }
+    assert!(house.inspect(&modest).is_ok());
+}
+
+#[test]
+fn a_pattern_of_a_schema_takes_linear_time() {
+    let house = House::new();
+    let module = house.guest(&sdk("1.0.0", r#"{"type":"string","pattern":"^(a+)+$"}"#));
+    let hostile = json(&format!("\"{}!\"", "a".repeat(50_000)));
+    assert_eq!(module.check_input("greet", &hostile).expect_err("it does not match").len(), 1);
+    // What could take any time is no pattern here.
+    assert!(house.inspect(&sdk("1.0.0", r#"{"pattern":"(?=a)a"}"#)).is_err());
+}
+
 /// What a 1.9.0 of the guest contract may look like: the same, and more.
 #[test]
 fn a_component_built_for_1_0_runs_on_a_host_of_1_9() {
