@@ -1,7 +1,7 @@
 //! How many guests the system has memory mappings for.
 
 use super::SandboxError;
-use super::pool::{BESIDE_GUESTS, SandboxSettings, places};
+use super::pool::{DESCRIPTOR_CALLS, SandboxSettings, places};
 
 /// Memory mappings of one place: the stack and the guard below; of the memory its
 /// image, what is used before and behind it, and what it may grow into.
@@ -25,7 +25,7 @@ fn needed(settings: &SandboxSettings) -> u64 {
 
 /// Guests that so many mappings suffice for.
 fn most_guests(allowed: u64) -> u64 {
-    (allowed.saturating_sub(MAPPINGS_LEFT) / MAPPINGS_EACH).saturating_sub(BESIDE_GUESTS as u64)
+    (allowed.saturating_sub(MAPPINGS_LEFT) / MAPPINGS_EACH).saturating_sub(DESCRIPTOR_CALLS as u64)
 }
 
 /// As many guests as the system has mappings for, computing and waiting ones

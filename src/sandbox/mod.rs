@@ -160,7 +160,7 @@ impl Sandbox {
         Ok(Self(Arc::new(Inner {
             machine,
             compatibility,
-            room: Arc::new(Semaphore::new(pool::capacity(settings))),
+            room: Arc::new(Semaphore::new(pool::places(settings) as usize)),
             compiler: settings.compiler.clone(),
             turns: Turns::new(),
             threads,

@@ -40,8 +40,8 @@ impl Default for SandboxSettings {
     }
 }
 
-/// Calls at upload (asking a module for its tasks) that may run beside the slots.
-const DESCRIPTOR_CALLS: usize = 2;
+/// Calls at upload (asking a module for its tasks) that may run beside the slots: places that no attempt counts on.
+pub(super) const DESCRIPTOR_CALLS: usize = 2;
 
 /// Used memory and table that a free place keeps and cleans by writing, not by a
 /// system call, which is what makes a fresh interpreter cheap: as much of each as keeps
@@ -71,9 +71,6 @@ const TABLES_EACH: u32 = 4;
 const MOST_PLACES: u32 = MOST_MEMORIES;
 const _: () = assert!(MOST_PLACES >= MOST_MEMORIES && MOST_PLACES * TABLES_EACH >= MOST_TABLES);
 
-/// Places that no attempt counts on.
-pub(super) const BESIDE_GUESTS: usize = DESCRIPTOR_CALLS;
-
 /// Address space of one place: what a 32-bit guest can address with its guard, tables, stack.
 const ADDRESS_SPACE_EACH: u64 = (4 << 30) + (32 << 20) + (TABLES_EACH as u64 * TABLE_ELEMENTS as u64 * 8) + STACK_BYTES;
 
@@ -84,10 +81,10 @@ pub(super) const STACK_BYTES: u64 = 2 << 20;
 const ADDRESS_SPACE_LEFT: u64 = 16 << 30;
 
 /// Places in the pool: guests with one memory that can exist at once; more have to wait.
-pub(super) fn capacity(settings: &SandboxSettings) -> usize {
+pub(super) fn places(settings: &SandboxSettings) -> u32 {
     let guests = settings.slots.max(1).saturating_add(settings.waiting).saturating_add(DESCRIPTOR_CALLS);
     // Whatever is accepted at upload can run, if alone.
-    guests.clamp(MOST_PLACES as usize, u32::MAX as usize)
+    u32::try_from(guests).unwrap_or(u32::MAX).max(MOST_PLACES)
 }
 
 /// How many places a guest of the component takes, so that who has found as many
@@ -97,11 +94,6 @@ pub(super) fn room_needed(component: &Component) -> u32 {
     let needed = component.resources_required();
     let places = needed.map(|needed| needed.num_memories.max(needed.num_tables.div_ceil(TABLES_EACH)));
     places.unwrap_or(MOST_PLACES).clamp(1, MOST_PLACES)
-}
-
-/// Places of the pool.
-pub(super) fn places(settings: &SandboxSettings) -> u32 {
-    u32::try_from(capacity(settings)).unwrap_or(u32::MAX)
 }
 
 pub(super) fn address_space_needed(settings: &SandboxSettings) -> u64 {

@@ -309,7 +309,7 @@ fn judge_answer(answer: Answer, limits: &Limits) -> Verdict {
 
 /// What a program printed: as the JSON it is, else as text.
 fn printed(output: Option<Captured>) -> Json {
-    let text = match String::from_utf8(output.map(|output| output.take()).unwrap_or_default()) {
+    let text = match String::from_utf8(output.map(|output| output.bytes()).unwrap_or_default()) {
         Ok(text) => text,
         Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
     };

@@ -70,67 +70,74 @@ impl Captured {
         Self(Arc::new(Output { limit: limit_bytes, bytes: Mutex::default() }))
     }
 
-    pub(super) fn take(&self) -> Vec<u8> {
+    pub(super) fn bytes(&self) -> Vec<u8> {
         std::mem::take(&mut self.0.bytes.lock())
     }
 }
 
-/// Both kinds take what they are given at once: they never make a guest wait.
-macro_rules! never_waits {
-    ($Stream:ident, $write:expr) => {
-        impl IsTerminal for $Stream {
-            fn is_terminal(&self) -> bool {
-                false
-            }
-        }
-
-        impl StdoutStream for $Stream {
-            fn p2_stream(&self) -> Box<dyn OutputStream> {
-                Box::new(self.clone())
-            }
-
-            fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
-                // Only WASI 0.3 asks for it, which is not linked.
-                Box::new(tokio::io::sink())
-            }
-        }
-
-        #[wasmtime_wasi::async_trait]
-        impl Pollable for $Stream {
-            async fn ready(&mut self) {}
-        }
-
-        impl OutputStream for $Stream {
-            fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-                // Or one call would keep its thread for seconds.
-                if bytes.len() > WRITE_BUDGET {
-                    return Err(StreamError::trap("a print larger than the stream permitted"));
-                }
-                #[allow(clippy::redundant_closure_call, reason = "the two kinds differ in nothing else")]
-                ($write)(self, &bytes)
-            }
-
-            fn flush(&mut self) -> StreamResult<()> {
-                Ok(())
-            }
-
-            fn check_write(&mut self) -> StreamResult<usize> {
-                Ok(WRITE_BUDGET)
-            }
-        }
-    };
+/// Where a stream of a guest ends.
+pub(super) trait Sink: Clone + Send + Sync + 'static {
+    fn take(&self, bytes: &[u8]) -> StreamResult<()>;
 }
 
-never_waits!(Printer, |printer: &Printer, bytes: &[u8]| {
-    printer.print(bytes);
-    Ok(())
-});
-
-never_waits!(Captured, |captured: &Captured, bytes: &[u8]| {
-    let mut kept = captured.0.bytes.lock();
-    if kept.len() + bytes.len() > captured.0.limit {
-        return Err(StreamError::Trap(OutputFull.into()));
+impl Sink for Printer {
+    fn take(&self, bytes: &[u8]) -> StreamResult<()> {
+        self.print(bytes);
+        Ok(())
     }
-    kept.extend_from_slice(bytes);
-    Ok(())
-});
+}
+
+impl Sink for Captured {
+    fn take(&self, bytes: &[u8]) -> StreamResult<()> {
+        let mut kept = self.0.bytes.lock();
+        if kept.len() + bytes.len() > self.0.limit {
+            return Err(StreamError::Trap(OutputFull.into()));
+        }
+        kept.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// A guest's stream into a sink, which takes what it is given at once: it never makes a guest wait.
+#[derive(Clone)]
+pub(super) struct Prompt<S>(pub(super) S);
+
+impl<S> IsTerminal for Prompt<S> {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl<S: Sink> StdoutStream for Prompt<S> {
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+
+    fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
+        // Only WASI 0.3 asks for it, which is not linked.
+        Box::new(tokio::io::sink())
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl<S: Sink> Pollable for Prompt<S> {
+    async fn ready(&mut self) {}
+}
+
+impl<S: Sink> OutputStream for Prompt<S> {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        // Or one call would keep its thread for seconds.
+        if bytes.len() > WRITE_BUDGET {
+            return Err(StreamError::trap("a print larger than the stream permitted"));
+        }
+        self.0.take(&bytes)
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(WRITE_BUDGET)
+    }
+}

@@ -8,7 +8,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use super::capability::scratch::Files;
 use super::host::Host;
 use super::log::LogStream;
-use super::stdio::{Printer, Stdio};
+use super::stdio::{Printer, Prompt, Stdio};
 
 /// Random bytes a guest may ask for in one call.
 const MAX_RANDOM_BYTES: u64 = 1 << 20;
@@ -66,12 +66,14 @@ impl Wasi {
             .allow_tcp(false)
             .allow_udp(false)
             .allow_ip_name_lookup(false)
-            .stderr(stderr.clone());
+            .stderr(Prompt(stderr.clone()));
         match &host.stdio {
-            Stdio::Log => ctx.stdout(stdout.clone()),
-            Stdio::Program { input, output } => {
-                ctx.stdin(MemoryInputPipe::new(input.clone())).stdout(output.clone()).arg(PROGRAM_NAME).args(&host.args)
-            }
+            Stdio::Log => ctx.stdout(Prompt(stdout.clone())),
+            Stdio::Program { input, output } => ctx
+                .stdin(MemoryInputPipe::new(input.clone()))
+                .stdout(Prompt(output.clone()))
+                .arg(PROGRAM_NAME)
+                .args(&host.args),
         };
         for (name, value) in &host.grants.env {
             ctx.env(name, value);

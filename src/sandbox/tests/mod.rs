@@ -331,7 +331,7 @@ fn a_full_pool_waits() {
     let sleeper = house.guest(WASI);
     let noop = house.module(&guests::noop());
     let (log, said) = lines();
-    let room = pool::capacity(&SandboxSettings { slots: 1, ..SandboxSettings::default() });
+    let room = pool::places(&SandboxSettings { slots: 1, ..SandboxSettings::default() });
     let sleepers: Vec<_> = (0..room)
         .map(|_| {
             let job = job("sleep", r#"{"nanoseconds": 3600000000000}"#).log(log.clone());
