@@ -12,7 +12,8 @@
 //!    through once, for all attempts.
 //! 3. An attempt is one [`run`]: a fresh store with its [`limits`] and its [`meter`], on
 //!    a guest thread ([`threads`]), for slices of time ([`ticker`]), until it ends, is
-//!    stopped ([`stop`]) or meets a bound. One that waits says so ([`wait`]).
+//!    stopped ([`stop`]) or meets a bound. One that waits says so ([`wait`]); of one that
+//!    has ended, the [`verdict`] says how.
 //! 4. What it finds on the other side: its context and [`log`], [`wasi`] with its
 //!    [`stdio`], and what it was granted ([`capability`]).
 //!
@@ -44,6 +45,7 @@ mod stop;
 mod threads;
 mod ticker;
 pub mod values;
+mod verdict;
 mod wait;
 mod wasi;
 
