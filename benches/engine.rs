@@ -76,7 +76,7 @@ struct House {
 
 impl House {
     fn new(slots: u32) -> Self {
-        let mut engine = Engine::new(EngineConfig::default(), 0);
+        let mut engine = Engine::new(EngineConfig::default(), 0, None);
         engine.apply(Command::HostJoined { host: HOST, slots, waiting: 0, local: true }, NOW);
         let spec = TaskSpec::new(Digest::of(b"module"), "run", Json::null());
         Self { engine, ids: IdSource::after(None), spec, by: "bench".into(), running: Vec::new() }

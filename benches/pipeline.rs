@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tradewind::artifacts::Artifacts;
 use tradewind::coordinator::{
-    Coordinator, CoordinatorSettings, Modules, ModulesSettings, Naming, RetentionSettings, Submission,
+    Coordinator, CoordinatorSettings, InputSource, Modules, ModulesSettings, Naming, RetentionSettings, Submission,
 };
 use tradewind::engine::EngineConfig;
 use tradewind::metrics::Metrics;
@@ -55,7 +55,7 @@ fn main() {
         compiled.clone(),
         ModuleCache::new(sandbox.clone(), compiled, CacheBounds::default()),
         artifacts.clone(),
-        reads,
+        reads.clone(),
         coordinator.clone(),
     )
     .expect("modules");
@@ -63,13 +63,14 @@ fn main() {
     let worker = LocalWorker::new(
         sandbox.clone(),
         modules.clone(),
+        InputSource::new(reads.clone(), artifacts.clone()),
         artifacts,
         segments,
         coordinator.reports(),
         LiveAttempts::default(),
     );
     let writer = data.writer().expect("a writer");
-    let running = coordinator.start(settings, writer, &data, worker).expect("a coordinator");
+    let running = coordinator.start(settings, writer, &data, reads, worker).expect("a coordinator");
     for (name, guest) in [("no-op", guests::noop()), ("no-op with a log line", guests::one_line())] {
         let by: Arc<str> = "bench".into();
         let bytes = bytes::Bytes::from(guest);

@@ -54,7 +54,7 @@ fn read_a_task(bencher: Bencher) {
     let mut house = House::new();
     (0..100).for_each(|_| house.commit_ended(1_000));
     let history = house.directory.history().expect("a reader");
-    let newest = history.last_task().expect("read").expect("a task");
+    let newest = TaskId::from_u64(history.last_id().expect("read").expect("a task"));
     bencher.bench_local(|| history.task(newest).expect("read").expect("a task"));
 }
 
@@ -99,6 +99,7 @@ impl House {
             changes.events.push(EventRow {
                 seq: self.last_event,
                 task: id,
+                run: None,
                 previous,
                 at: NOW,
                 event,
@@ -120,6 +121,9 @@ impl House {
         }
         let record = TaskRecord {
             id,
+            instance: None,
+            label: None,
+            note: None,
             spec: self.spec.clone(),
             state,
             outcome: ended.then_some(Outcome::Success),
@@ -136,6 +140,6 @@ impl House {
             usage: Usage::default(),
             last_event: self.last_event,
         };
-        changes.tasks.push(TaskChange { is_new, record: Arc::new(record) });
+        changes.tasks.push(TaskChange { is_new, is_renewed: false, record: Arc::new(record) });
     }
 }

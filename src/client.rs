@@ -4,6 +4,7 @@
 //! they carry an idempotency key, anything that was certainly not carried out.
 //! A token is sent and never shown; it goes to no address but the server's.
 
+mod dags;
 mod events;
 mod shapes;
 
@@ -20,6 +21,10 @@ use tokio::io::AsyncReadExt;
 use crate::config::Secret;
 use crate::model::{Json, Span};
 
+pub use dags::{
+    Applied, AppliedAll, Clear, Cleared, ClearedTask, Dag, DagContent, DagFile, DagGraph, DagParam, DagTask,
+    DagVersion, Run, RunEvent, RunEvents, RunTask, Variable,
+};
 pub use shapes::{LogLine, Module, Page, Problem, ProblemPlace, Task, UploadProgress};
 
 use events::Events;

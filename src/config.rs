@@ -165,6 +165,10 @@ settings! {
         resident_tasks: usize = 20_000,
         /// Bytes of waiting tasks kept in memory.
         resident_bytes: ByteSize = ByteSize::mib(64),
+        /// Runs under way at once, of all DAGs; the others wait.
+        resident_runs: usize = 10_000,
+        /// Instances of one mapped task or group under way at once; the others wait.
+        open_instances: usize = 1_000,
         /// Submissions that wait to be applied. Further ones get 429.
         max_waiting_submissions: usize = 50_000,
         /// Changes after which a commit takes no further submissions.
@@ -443,6 +447,8 @@ impl Loaded {
             ("worker.guest_threads", settings.worker.guest_threads),
             ("worker.uploads", settings.worker.uploads),
             ("engine.resident_tasks", settings.engine.resident_tasks),
+            ("engine.resident_runs", settings.engine.resident_runs),
+            ("engine.open_instances", settings.engine.open_instances),
             ("engine.max_waiting_submissions", settings.engine.max_waiting_submissions),
             ("engine.batch_changes", settings.engine.batch_changes),
             ("retention.step_tasks", settings.retention.step_tasks),

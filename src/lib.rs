@@ -5,6 +5,7 @@
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod dag;
 pub mod files;
 pub mod metrics;
 pub mod model;
@@ -15,6 +16,7 @@ pub mod api;
 
 pub mod coordinator;
 pub mod engine;
+pub mod evaluate;
 pub mod store;
 
 pub mod artifacts;

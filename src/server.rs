@@ -20,7 +20,7 @@ use crate::api::{self, Parts};
 use crate::artifacts::Artifacts;
 use crate::config::Settings;
 use crate::coordinator::{
-    Coordinator, CoordinatorSettings, Modules, ModulesSettings, RetentionSettings, Running, StartError,
+    Coordinator, CoordinatorSettings, InputSource, Modules, ModulesSettings, RetentionSettings, Running, StartError,
 };
 use crate::engine::EngineConfig;
 use crate::files;
@@ -156,13 +156,14 @@ impl Server {
         let worker = LocalWorker::new(
             sandbox.clone(),
             modules.clone(),
+            InputSource::new(reads.clone(), artifacts.clone()),
             artifacts.clone(),
             segments.clone(),
             coordinator.reports(),
             live.clone(),
         );
         tokio::spawn(remove_unnamed(to_remove, artifacts.clone(), segments.clone(), reads.clone()));
-        let running = coordinator.start(coordinator_settings, writer, &data, worker)?;
+        let running = coordinator.start(coordinator_settings, writer, &data, reads.clone(), worker)?;
 
         let bounds = bounds(&settings);
         let parts = Parts {
@@ -230,6 +231,8 @@ fn coordinator_settings(settings: &Settings, unnamed: mpsc::UnboundedSender<Swep
         engine: EngineConfig {
             resident_tasks: settings.engine.resident_tasks,
             resident_bytes: settings.engine.resident_bytes.get() as usize,
+            resident_runs: settings.engine.resident_runs,
+            open_lanes: settings.engine.open_instances,
             remember_keys: keys,
             ..EngineConfig::default()
         },

@@ -95,6 +95,16 @@ pub const MAX_LABELS: usize = 64;
 pub const MAX_LABEL_KEY_BYTES: usize = 128;
 pub const MAX_LABEL_VALUE_BYTES: usize = 256;
 pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 255;
-pub const MAX_ARGS: usize = 1_000;
-pub const MAX_ARGS_BYTES: usize = 128 << 10;
 pub const MAX_FUNCTION_BYTES: usize = 512;
+/// Requests whose DAG files are checked at once; others wait.
+pub const DAG_CHECKS_AT_ONCE: usize = 2;
+/// Files of one apply.
+pub const MAX_FILES: usize = 1_000;
+/// Of the name of such a file.
+pub const MAX_FILE_NAME_BYTES: usize = 1_024;
+/// Mistakes that are told of all files together.
+pub const MAX_MISTAKES: usize = 5_000;
+/// DAGs in one request.
+pub const MAX_DAGS: usize = 2_000;
+/// Of a run's note and a variable's description.
+pub const MAX_NOTE_CHARS: usize = 1_000;

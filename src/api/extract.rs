@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt::Display;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -17,6 +18,7 @@ use serde_json::Value;
 
 use crate::coordinator::ModuleRef;
 
+use super::bounds::MAX_NOTE_CHARS;
 use super::problem::{Kind, Place, Problem, broken_off};
 
 /// Reads a whole body. `setting` names the bound in the refusal.
@@ -68,6 +70,20 @@ pub fn json<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
         Ok(value) => Ok(value),
         Err(_) => Err(explain::<T>(text)),
     }
+}
+
+/// A remark or a description: text that is shown, and bounded.
+pub fn remark(path: &str, text: String) -> Result<Arc<str>, Problem> {
+    if text.chars().count() > MAX_NOTE_CHARS {
+        let reason = format!("it is longer than {MAX_NOTE_CHARS} characters");
+        return Err(Problem::invalid(path, reason, "shorten it"));
+    }
+    Ok(text.into())
+}
+
+/// For a key that may be left out: tells null from nothing.
+pub fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 /// Parses a refused body again, more slowly, to say where it is wrong.

@@ -6,6 +6,7 @@
 
 pub mod auth;
 pub mod bounds;
+pub mod dags;
 pub mod edge;
 pub mod events;
 pub mod extract;
@@ -15,9 +16,11 @@ pub mod modules;
 pub mod page;
 pub mod problem;
 pub mod request_id;
+pub mod runs;
 pub mod serve;
 pub mod tasks;
 pub mod upload;
+pub mod variables;
 
 #[cfg(test)]
 mod tests;
@@ -47,7 +50,7 @@ fn routes() -> OpenApiRouter<Api> {
     let v1 = OpenApiRouter::new()
         .routes(routes!(tasks::submit::submit, tasks::read::list))
         .routes(routes!(tasks::batch::batch))
-        .routes(routes!(tasks::read::show))
+        .routes(routes!(tasks::read::show, tasks::change::patch))
         .routes(routes!(tasks::read::result))
         .routes(routes!(tasks::read::attempts))
         .routes(routes!(tasks::read::events))
@@ -58,6 +61,20 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(modules::show, modules::delete))
         .routes(routes!(modules::tags))
         .routes(routes!(modules::content))
+        .routes(routes!(dags::read::list))
+        .routes(routes!(dags::apply::apply))
+        .routes(routes!(dags::read::show, dags::apply::put, dags::change::patch, dags::change::delete))
+        .routes(routes!(dags::read::versions))
+        .routes(routes!(dags::read::version))
+        .routes(routes!(dags::trigger::trigger, runs::read::list_of_dag))
+        .routes(routes!(runs::read::list))
+        .routes(routes!(runs::read::show, runs::change::patch))
+        .routes(routes!(runs::read::tasks))
+        .routes(routes!(runs::events::list))
+        .routes(routes!(runs::change::cancel))
+        .routes(routes!(runs::clear::clear))
+        .routes(routes!(variables::list))
+        .routes(routes!(variables::show, variables::put, variables::delete))
         .routes(routes!(events::list));
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(health::healthz))
@@ -75,6 +92,9 @@ struct Shared {
     parts: Parts,
     /// Room for batches: each holds its body in memory until its last answer has left.
     batches: Arc<Semaphore>,
+    /// Room for checks of DAG files, which take memory and a processor.
+    checks: Arc<Semaphore>,
+    definitions: dags::Definitions,
 }
 
 /// The parts behind the API.
@@ -95,6 +115,14 @@ impl Api {
     fn batches(&self) -> &Arc<Semaphore> {
         &self.0.batches
     }
+
+    fn checks(&self) -> &Arc<Semaphore> {
+        &self.0.checks
+    }
+
+    fn definitions(&self) -> &dags::Definitions {
+        &self.0.definitions
+    }
 }
 
 impl Deref for Api {
@@ -109,11 +137,13 @@ impl Deref for Api {
 pub fn edge(parts: Parts, tokens: Tokens, hosts: Hosts) -> Edge {
     let (bounds, metrics) = (parts.bounds.clone(), parts.metrics.clone());
     let batches = Arc::new(Semaphore::new(bounds.max_batches_in_flight));
+    let (checks, definitions) = (Arc::new(Semaphore::new(bounds::DAG_CHECKS_AT_ONCE)), dags::Definitions::default());
+    let shared = Shared { parts, batches, checks, definitions };
     let router: Router<Api> = routes().into();
     let router = router
         .fallback(edge::route_not_found)
         .method_not_allowed_fallback(edge::method_not_allowed)
-        .with_state(Api(Arc::new(Shared { parts, batches })));
+        .with_state(Api(Arc::new(shared)));
     Edge::new(router, tokens, hosts, &bounds, metrics)
 }
 
@@ -122,7 +152,7 @@ pub fn edge(parts: Parts, tokens: Tokens, hosts: Hosts) -> Edge {
     info(title = "Tradewind", description = "A durable task runtime where every task is a sandboxed WebAssembly component."),
     modifiers(&BearerToken),
     security(("token" = [])),
-    tags((name = "tasks"), (name = "modules"), (name = "events"), (name = "server"))
+    tags((name = "tasks"), (name = "dags"), (name = "runs"), (name = "variables"), (name = "modules"), (name = "events"), (name = "server"))
 )]
 struct Document;
 

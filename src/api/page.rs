@@ -22,6 +22,12 @@ impl<T> List<T> {
         Self { items: page.items.into_iter().map(show).collect(), next_cursor: page.next_cursor.map(write_cursor) }
     }
 
+    /// Of a list in the order of its keys.
+    pub fn by_key<R>(page: Page<R, String>, show: impl FnMut(R) -> T) -> Self {
+        let next_cursor = page.next_cursor.map(|key| URL_SAFE_NO_PAD.encode(key));
+        Self { items: page.items.into_iter().map(show).collect(), next_cursor }
+    }
+
     /// Everything there is.
     pub fn whole(items: Vec<T>) -> Self {
         Self { items, next_cursor: None }
@@ -44,6 +50,17 @@ pub fn write_cursor(place: u64) -> String {
     URL_SAFE_NO_PAD.encode(&bytes[significant..])
 }
 
+/// The key after which a page begins.
+pub fn read_key_cursor(cursor: Option<&str>) -> Result<Option<String>, Problem> {
+    let Some(text) = cursor else { return Ok(None) };
+    let key = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    key.map(Some).ok_or_else(no_cursor)
+}
+
+fn no_cursor() -> Problem {
+    Problem::invalid("cursor", "it was not given out by this server", "take `next_cursor` of a page")
+}
+
 pub fn read_cursor(cursor: Option<&str>) -> Result<Option<u64>, Problem> {
     let Some(text) = cursor else { return Ok(None) };
     let place = URL_SAFE_NO_PAD.decode(text).ok().filter(|bytes| bytes.len() <= 8).map(|significant| {
@@ -53,7 +70,7 @@ pub fn read_cursor(cursor: Option<&str>) -> Result<Option<u64>, Problem> {
     });
     match place.filter(|place| i64::try_from(*place).is_ok()) {
         Some(place) => Ok(Some(place)),
-        None => Err(Problem::invalid("cursor", "it was not given out by this server", "take `next_cursor` of a page")),
+        None => Err(no_cursor()),
     }
 }
 

@@ -10,8 +10,12 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::coordinator::{ChangeError, DeleteError, ModuleError, ModuleRef, SubmitError, UploadError};
-use crate::model::TaskId;
+use crate::coordinator::{
+    ChangeError, ClearError, CommitFailed, DagChangeError, DeleteError, ModuleError, ModuleRef, RunChangeError,
+    SubmitError, TriggerError, UploadError,
+};
+use crate::model::run::Instance;
+use crate::model::{DagId, RunId, TaskId};
 use crate::sandbox::Refused;
 use crate::store::ReadError;
 
@@ -67,13 +71,24 @@ kinds! {
     TaskNotFound = 404 "task_not_found" Caller false "There is no such task",
     TryNotFound = 404 "try_not_found" Caller false "There is no such try",
     ModuleNotFound = 404 "module_not_found" Caller false "There is no such module",
+    DagNotFound = 404 "dag_not_found" Caller false "There is no such DAG",
+    VersionNotFound = 404 "version_not_found" Caller false "There is no such version of the DAG",
+    RunNotFound = 404 "run_not_found" Caller false "There is no such run",
+    VariableNotFound = 404 "variable_not_found" Caller false "There is no such variable",
     NoResult = 404 "no_result" Task false "The task has no result",
     ArtifactNotFound = 404 "artifact_not_found" Platform false "The bytes are not stored any more",
     MethodNotAllowed = 405 "method_not_allowed" Caller false "The address does not take this method",
     BodyTooSlow = 408 "body_too_slow" Caller true "The body did not arrive in time",
     TaskNotEnded = 409 "task_not_ended" Caller true "The task has not ended",
     TaskEnded = 409 "task_ended" Caller false "The task has ended",
+    BelongsToRun = 409 "belongs_to_run" Caller false "The task belongs to a run",
+    NotOfARun = 409 "not_of_a_run" Caller false "The task belongs to no run",
+    RunStopping = 409 "run_stopping" Caller false "The run is being stopped",
+    RunQueued = 409 "run_queued" Caller false "The run has not begun",
+    CannotMark = 409 "cannot_mark" Caller false "The task cannot be marked",
     ModuleInUse = 409 "module_in_use" Caller false "The module is in use",
+    DagBusy = 409 "dag_busy" Caller true "The DAG has runs under way",
+    RunEnded = 409 "run_ended" Caller false "The run has ended",
     BodyTooLarge = 413 "body_too_large" Caller false "The body is too large",
     TooManyLines = 413 "too_many_lines" Caller false "The batch has too many lines",
     Invalid = 422 "invalid_request" Caller false "The request is not valid",
@@ -83,6 +98,8 @@ kinds! {
     GrantNotOffered = 422 "grant_not_offered" Caller false "The capability is not offered",
     GrantRefused = 422 "grant_refused" Caller false "The grant is not well-formed, or beyond what this server grants",
     MissingGrant = 422 "missing_grant" Caller false "The module needs what the task does not grant",
+    InvalidDag = 422 "invalid_dag" Caller false "The DAG is not valid",
+    InvalidParams = 422 "invalid_params" Caller false "The parameters do not fit the DAG",
     IdempotencyMismatch = 422 "idempotency_mismatch" Caller false "The idempotency key belongs to another request",
     ModuleRefused = 422 "module_refused" Caller false "The module cannot be used",
     Busy = 429 "busy" Platform true "Too much at once",
@@ -94,7 +111,11 @@ kinds! {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[schema(as = ProblemPlace)]
 pub struct Place {
-    /// JSON pointer into the body, or the name of a query parameter or header.
+    /// Of several files, the one that is meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// JSON pointer into the body, or the name of a query parameter or header. Of several files,
+    /// the file's name, `#`, and the pointer into its document.
     pub path: String,
     /// Counted from 1; null where it is not known.
     pub line: Option<usize>,
@@ -102,11 +123,21 @@ pub struct Place {
     /// Stable, for programs.
     pub code: Cow<'static, str>,
     pub message: String,
+    /// What to do, where the message does not say it and the problem says it of its first place only.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub remedy: Option<String>,
 }
 
 impl Place {
     pub fn new(path: impl Into<String>, code: &'static str, message: impl Into<String>) -> Self {
-        Self { path: path.into(), line: None, column: None, code: code.into(), message: message.into() }
+        let (path, code, message) = (path.into(), code.into(), message.into());
+        Self { file: None, path, line: None, column: None, code, message, remedy: None }
+    }
+
+    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = Some(remedy.into());
+        self
     }
 }
 
@@ -188,6 +219,19 @@ impl Problem {
         self.0.kind.status()
     }
 
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    pub fn places(&self) -> &[Place] {
+        &self.0.errors
+    }
+
+    /// Thing, reason and remedy.
+    pub fn words(&self) -> (&str, &str, &str) {
+        (&self.0.thing, &self.0.reason, &self.0.remedy)
+    }
+
     pub fn body<'a>(&'a self, request_id: &'a RequestId) -> ProblemBody<'a> {
         let Parts { kind, code, thing, reason, remedy, retry_after: _, errors } = &*self.0;
         ProblemBody {
@@ -251,6 +295,111 @@ pub fn module_not_found(reference: &ModuleRef) -> Problem {
     )
 }
 
+pub fn dag_not_found(name: &str) -> Problem {
+    Problem::new(
+        Kind::DagNotFound,
+        format!("DAG `{name}`"),
+        "no DAG has this name",
+        "send it with PUT /api/v1/dags/{name}, or list the DAGs with GET /api/v1/dags",
+    )
+}
+
+pub fn run_not_found(id: &str) -> Problem {
+    Problem::new(
+        Kind::RunNotFound,
+        format!("run {id}"),
+        "no run has this id, or its time of retention is over",
+        "list the runs with GET /api/v1/runs",
+    )
+}
+
+pub fn variable_not_found(key: &str) -> Problem {
+    Problem::new(
+        Kind::VariableNotFound,
+        format!("variable `{key}`"),
+        "no variable has this key",
+        "set it with PUT /api/v1/variables/{key}, or list the variables with GET /api/v1/variables",
+    )
+}
+
+pub fn not_committed(thing: &str, error: CommitFailed) -> Problem {
+    unavailable(thing, error.0)
+}
+
+pub fn trigger_refused(dag: &DagId, error: TriggerError) -> Problem {
+    match error {
+        TriggerError::NotFound => dag_not_found(dag.as_str()),
+        TriggerError::ModuleGone(digest) => module_not_found(&ModuleRef::Digest(digest)),
+        TriggerError::Busy { retry_after } => Problem::new(
+            Kind::Busy,
+            "the run was not accepted",
+            "more tasks wait for acceptance than the server holds",
+            "try again after the pause in Retry-After",
+        )
+        .retry_after(retry_after),
+        TriggerError::IdempotencyMismatch { run } => Problem::new(
+            Kind::IdempotencyMismatch,
+            "the idempotency key",
+            format!("it was used in the last 24 h for another request, which became {run}"),
+            "send the same body to the same DAG, or take a new key",
+        ),
+        TriggerError::Unavailable { reason } => unavailable("the run was not accepted", reason),
+    }
+}
+
+/// A change of a DAG that was refused.
+pub fn dag_change_refused(dag: &DagId, error: DagChangeError) -> Problem {
+    match error {
+        DagChangeError::NotFound => dag_not_found(dag.as_str()),
+        DagChangeError::Busy { runs } => Problem::new(
+            Kind::DagBusy,
+            format!("DAG `{dag}`"),
+            format!("{runs} of its runs have not ended"),
+            "let them end, or cancel them with POST /api/v1/runs/{id}/cancel",
+        ),
+        DagChangeError::Unavailable { reason } => unavailable(&format!("DAG `{dag}` was not changed"), reason),
+    }
+}
+
+/// A change of a run that was refused.
+pub fn run_change_refused(id: RunId, error: RunChangeError) -> Problem {
+    match error {
+        RunChangeError::NotFound => run_not_found(&id.to_string()),
+        RunChangeError::AlreadyEnded(record) => Problem::new(
+            Kind::RunEnded,
+            format!("run {id}"),
+            format!("it has ended already; its state is {}", record.state),
+            "there is nothing left to cancel",
+        ),
+        RunChangeError::Unavailable { reason } => unavailable(&format!("run {id} was not changed"), reason),
+    }
+}
+
+/// Tasks of a run that cannot be done again, or marked.
+pub fn clear_refused(id: RunId, error: ClearError) -> Problem {
+    match error {
+        ClearError::NotFound => run_not_found(&id.to_string()),
+        ClearError::NoTask { name, known } => {
+            let reason = format!("the DAG of run {id} has no task `{name}`");
+            Problem::invalid("/task_ids", reason, format!("name some of {known}"))
+        }
+        ClearError::Active { id, state } => not_ended(id, state, "cancel it first, or wait for its end"),
+        ClearError::Stopping => Problem::new(
+            Kind::RunStopping,
+            format!("run {id}"),
+            "it is being stopped",
+            "wait for its end; GET /api/v1/runs/{id}/events tells of it",
+        ),
+        ClearError::NotBegun => {
+            Problem::new(Kind::RunQueued, format!("run {id}"), "it has not begun", "wait until it has")
+        }
+        ClearError::CannotMark(reason) => {
+            Problem::new(Kind::CannotMark, format!("the task of run {id}"), reason, "let it run, or clear it")
+        }
+        ClearError::Unavailable { reason } => unavailable(&format!("run {id} was not changed"), reason),
+    }
+}
+
 fn unavailable(thing: &str, reason: String) -> Problem {
     Problem::new(Kind::Unavailable, thing, reason, "try again in a moment").retry_after(Duration::from_secs(1))
 }
@@ -304,6 +453,12 @@ pub fn change_refused(id: TaskId, error: ChangeError) -> Problem {
             format!("task {id}"),
             format!("it has ended already; its state is {}", record.state),
             "there is nothing left to cancel",
+        ),
+        ChangeError::BelongsTo(Instance { run, .. }) => Problem::new(
+            Kind::BelongsToRun,
+            format!("task {id}"),
+            format!("it waits for its turn in {run}"),
+            "cancel the run, or wait for the task's turn",
         ),
         ChangeError::Unavailable { reason } => unavailable(&format!("task {id} was not changed"), reason),
     }

@@ -13,6 +13,9 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use crate::model::task::ArtifactRef;
 use crate::model::{Digest, TaskId};
 
+/// Results longer than this are kept here, shorter ones in their task's row. 64 KiB.
+pub const INLINE_RESULT_BYTES: usize = 64 << 10;
+
 /// Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Artifacts {

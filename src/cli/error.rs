@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::refusal;
 use crate::client::ClientError;
 use crate::config::SettingsError;
 use crate::server::ServerError;
@@ -13,8 +14,10 @@ pub(super) const NOT_REACHED: u8 = 4;
 
 #[derive(Debug)]
 pub(super) enum CliError {
-    /// The task did not succeed. Already told.
+    /// The task or run did not succeed. Already told.
     TaskFailed,
+    /// The server found mistakes in what it was sent. Already told.
+    Mistakes,
     /// What was asked cannot be done as it was asked.
     Usage(String),
     Settings(SettingsError),
@@ -33,7 +36,7 @@ impl CliError {
             Self::TaskFailed | Self::Server(_) | Self::Bench(_) | Self::Runtime(_) => FAILED,
             Self::Usage(_) | Self::Settings(_) => WRONG_USAGE,
             Self::Client(ClientError::Setup(_) | ClientError::File { .. }) => WRONG_USAGE,
-            Self::Client(ClientError::Refused(_) | ClientError::NotUnderstood { .. }) => REFUSED,
+            Self::Mistakes | Self::Client(ClientError::Refused(_) | ClientError::NotUnderstood { .. }) => REFUSED,
             Self::Client(ClientError::Unreachable { .. }) => NOT_REACHED,
             // `| head` has seen enough; that is not a failure.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
@@ -44,9 +47,10 @@ impl CliError {
     /// What to tell the user; `None` where nothing is left to tell.
     pub(super) fn said(&self) -> Option<String> {
         match self {
-            Self::TaskFailed => None,
+            Self::TaskFailed | Self::Mistakes => None,
             Self::Usage(said) | Self::Bench(said) => Some(said.clone()),
             Self::Settings(error) => Some(error.to_string()),
+            Self::Client(ClientError::Refused(problem)) => Some(refusal::said(problem)),
             Self::Client(error) => Some(error.to_string()),
             Self::Server(error) => Some(error.to_string()),
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => None,
@@ -79,6 +83,7 @@ mod tests {
         let unknown = SettingsError::Unknown { key: String::new(), place: String::new(), suggestion: None };
         for (error, code) in [
             (CliError::TaskFailed, 1),
+            (CliError::Mistakes, 3),
             (CliError::Usage(String::new()), 2),
             (CliError::Settings(unknown), 2),
             (CliError::Client(ClientError::Setup(String::new())), 2),

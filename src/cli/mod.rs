@@ -4,22 +4,33 @@
 //! task or run failed, 2 wrong usage, 3 the server refused, 4 the server was
 //! not reached.
 
+mod apply;
 mod bench;
 mod compile_module;
 mod config;
 mod connect;
+mod dags;
+mod draft;
+mod drawing;
+mod each;
 mod error;
+mod findings;
 mod follow;
+pub mod graph;
 mod modules;
+mod named;
 mod output;
 mod progress;
 mod push;
+mod refusal;
 mod run;
+mod runs;
 mod server;
 #[cfg(test)]
 pub(crate) mod stub;
 mod tasks;
 mod text;
+mod variables;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,12 +48,15 @@ Examples:
                                                 push, run, see log and result
   tradewind push etl.wasm --name etl --tag 1.4  upload a module and name it
   tradewind tasks list --state failed           what went wrong
+  tradewind apply dags/                         create or change DAGs
+  tradewind dags trigger etl --follow           start a run, see it as it goes
+  tradewind runs show etl/nightly-7             its graph, and what went wrong
   tradewind bench --tasks 20000                 how fast it is here
 
 The server is found by TRADEWIND_URL and TRADEWIND_TOKEN;
 without them it is the one on this machine.
 
-Exit codes: 0 well, 1 the task failed, 2 wrong usage,
+Exit codes: 0 well, 1 the task or run failed, 2 wrong usage,
 3 the server refused, 4 the server was not reached.";
 
 /// A durable task runtime where every task is a sandboxed WebAssembly component.
@@ -83,6 +97,17 @@ enum Command {
     /// See and steer tasks.
     #[command(subcommand)]
     Tasks(tasks::TasksCommand),
+    /// Create DAGs, or change them.
+    Apply(apply::ApplyCommand),
+    /// See, start and steer DAGs.
+    #[command(subcommand)]
+    Dags(dags::DagsCommand),
+    /// See and steer runs of DAGs.
+    #[command(subcommand)]
+    Runs(runs::RunsCommand),
+    /// See and change the variables that DAGs read.
+    #[command(subcommand)]
+    Variables(variables::VariablesCommand),
     /// See and remove modules.
     #[command(subcommand)]
     Modules(modules::ModulesCommand),
@@ -157,6 +182,10 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Push(command) => on_one_thread(command.run(&mut context)),
         Command::Run(command) => on_one_thread(command.run(&mut context)),
         Command::Tasks(command) => on_one_thread(command.run(&mut context)),
+        Command::Apply(command) => on_one_thread(command.run(&mut context)),
+        Command::Dags(command) => on_one_thread(command.run(&mut context)),
+        Command::Runs(command) => on_one_thread(command.run(&mut context)),
+        Command::Variables(command) => on_one_thread(command.run(&mut context)),
         Command::Modules(command) => on_one_thread(command.run(&mut context)),
         Command::Bench(command) => on_one_thread(command.run(&mut context)),
     }
@@ -213,7 +242,39 @@ mod tests {
             ("tasks show task_1", true),
             ("tasks show", false),
             ("tasks logs task_1 --try 2", true),
+            ("tasks logs etl/nightly-7/parse[3] --follow", true),
+            ("tasks result etl/parse", false),
+            ("tasks cancel task_1 run_1/load.copy", true),
             ("tasks logs task_1 --follow --try 2", false),
+            ("tasks mark task_1 success --note checked", true),
+            ("tasks mark task_1 running", false),
+            ("apply etl.yaml dags - --dry-run", true),
+            ("apply", false),
+            ("dags list", true),
+            ("dags show etl --version sha256:9f86 --source", true),
+            ("dags show e/tl", false),
+            ("dags diff etl a b", true),
+            ("dags diff etl a b c", false),
+            ("dags pause a b", true),
+            ("dags delete", false),
+            ("dags trigger etl --run-id x --conf {} --param a=1 --note n --logical-date 2026-11-23T00:00:00Z", true),
+            ("dags trigger etl --follow --output json", true),
+            ("dags trigger etl --follow --wait 30s", false),
+            ("dags trigger etl --param a", false),
+            ("dags trigger etl --logical-date yesterday", false),
+            ("dags graph etl.yaml --svg -", true),
+            ("runs list --dag etl --state failed --limit 5", true),
+            ("runs list --state broken", false),
+            ("runs show etl/nightly-7 --svg run.svg", true),
+            ("runs show run_1 --follow --svg run.svg", false),
+            ("runs cancel run_1 etl/x", true),
+            ("runs clear run_1 --task a --task b --downstream --upstream --failed --dry-run", true),
+            ("runs clear run_1 --task parse[3] --task load.b", true),
+            ("runs clear run_1 --task parse[three]", false),
+            ("runs note run_1 text", true),
+            ("runs note run_1", false),
+            ("variables set city Oslo --description where", true),
+            ("variables set city", false),
             ("modules tags etl", true),
             ("modules download etl:1.4 -f x.wasm", true),
             ("bench --tasks 10 --in-flight 2 --batch 5 --output json", true),

@@ -5,8 +5,12 @@ use std::io::{IsTerminal, Write};
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 
 use super::error::CliError;
+use super::graph::{self, Drawing};
 use super::text;
-use crate::model::{Json, TaskState};
+use crate::model::{Json, RunState, TaskState};
+
+/// Where there is no terminal to ask.
+const PAGE_COLUMNS: usize = 120;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
@@ -23,13 +27,45 @@ pub(super) struct Output {
 impl Output {
     pub(super) fn new(format: Format) -> Self {
         let terminal = std::io::stdout().is_terminal();
-        // https://no-color.org: any value but the empty one.
-        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { format, terminal, colour: terminal && !unwanted }
+        Self { format, terminal, colour: terminal && !colour_is_unwanted() }
     }
 
     pub(super) fn is_json(&self) -> bool {
         self.format == Format::Json
+    }
+
+    /// Whether somebody looks at stdout.
+    pub(super) fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    pub(super) fn has_colour(&self) -> bool {
+        self.colour
+    }
+
+    /// Columns and rows of the terminal.
+    pub(super) fn size(&self) -> Option<(usize, usize)> {
+        let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok().filter(|_| self.terminal)?;
+        let size = (usize::from(size.ws_col), usize::from(size.ws_row));
+        (size.0 > 0 && size.1 > 0).then_some(size)
+    }
+
+    /// Columns that a line may take: those of the terminal, and a page's elsewhere.
+    pub(super) fn width(&self) -> usize {
+        self.size().map_or(PAGE_COLUMNS, |(columns, _)| columns)
+    }
+
+    /// A DAG as text.
+    pub(super) fn drawing(&self, drawing: &Drawing) -> String {
+        graph::terminal(drawing, self.width(), self.colour, !self.terminal || locale_has_unicode())
+    }
+
+    /// A text of several lines: harmless on a terminal, as it came elsewhere.
+    pub(super) fn text(&self, text: &str) -> Result<(), CliError> {
+        if !self.terminal {
+            return self.bytes(text.as_bytes());
+        }
+        text.lines().try_for_each(|line| self.line(&text::line(line)))
     }
 
     pub(super) fn bytes(&self, bytes: &[u8]) -> Result<(), CliError> {
@@ -127,7 +163,25 @@ impl Output {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
+/// Whether stderr is for people's eyes and may have colours.
+pub(super) fn stderr_has_colour() -> bool {
+    std::io::stderr().is_terminal() && !colour_is_unwanted()
+}
+
+/// https://no-color.org: any value but the empty one.
+fn colour_is_unwanted() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
+/// Only a locale that says otherwise is taken to have no more than ASCII: in containers there is often none.
+fn locale_has_unicode() -> bool {
+    let said = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| {
+        std::env::var_os(name).map(|value| value.to_string_lossy().to_lowercase()).filter(|value| !value.is_empty())
+    });
+    said.is_none_or(|locale| locale.contains("utf"))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Tone {
     Good,
     Bad,
@@ -135,7 +189,21 @@ pub(super) enum Tone {
     Waiting,
 }
 
+impl Tone {
+    /// For what is no cell of a table.
+    pub(super) fn paint(self, text: &str) -> String {
+        let number = match self {
+            Self::Good => 32,
+            Self::Bad => 31,
+            Self::Busy => 36,
+            Self::Waiting => 33,
+        };
+        format!("\x1b[{number}m{text}\x1b[0m")
+    }
+}
+
 /// One cell: a text, perhaps coloured.
+#[derive(Debug, PartialEq)]
 pub(super) struct Field {
     text: String,
     tone: Option<Tone>,
@@ -161,6 +229,17 @@ impl Field {
                 Some(Tone::Waiting)
             }
             TaskState::Skipped | TaskState::Removed | TaskState::Cancelled => None,
+        };
+        Self { text: state.to_string(), tone }
+    }
+
+    pub(super) fn run_state(state: RunState) -> Self {
+        let tone = match state {
+            RunState::Success => Some(Tone::Good),
+            RunState::Failed => Some(Tone::Bad),
+            RunState::Running => Some(Tone::Busy),
+            RunState::Queued => Some(Tone::Waiting),
+            RunState::Cancelled => None,
         };
         Self { text: state.to_string(), tone }
     }

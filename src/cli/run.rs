@@ -148,7 +148,7 @@ impl LimitsRequest {
 impl RunCommand {
     pub(super) async fn run(self, context: &mut Context) -> Result<(), CliError> {
         // Read before anything is pushed, so that wrong usage leaves no trace.
-        let input = self.input.as_deref().map(read_input).transpose()?;
+        let input = self.input.as_deref().map(|input| read_json("--input", input)).transpose()?;
         let client = connect::client(&context.loaded.settings)?;
         let module = match names_file(&self.module) {
             true => push::push(&client, Path::new(&self.module), None).await?.module.digest.to_string(),
@@ -240,24 +240,25 @@ fn names_file(module: &str) -> bool {
     module.contains(std::path::MAIN_SEPARATOR) || module.ends_with(".wasm") || Path::new(module).is_file()
 }
 
-fn read_input(argument: &str) -> Result<Json, CliError> {
+/// The value of an option that is JSON, @FILE, or - for stdin.
+pub(super) fn read_json(option: &str, argument: &str) -> Result<Json, CliError> {
     let (text, place) = match argument.strip_prefix('@') {
         Some(path) => {
             let text = std::fs::read_to_string(path)
-                .map_err(|error| CliError::Usage(format!("--input @{path} cannot be read: {error}")))?;
+                .map_err(|error| CliError::Usage(format!("{option} @{path} cannot be read: {error}")))?;
             (text, format!("the file {path}"))
         }
         None if argument == "-" => {
             let mut text = String::new();
             std::io::stdin()
                 .read_to_string(&mut text)
-                .map_err(|error| CliError::Usage(format!("--input - cannot be read: {error}")))?;
+                .map_err(|error| CliError::Usage(format!("{option} - cannot be read: {error}")))?;
             (text, "stdin".to_owned())
         }
-        None => (argument.to_owned(), "--input".to_owned()),
+        None => (argument.to_owned(), option.to_owned()),
     };
     Json::parse(text).map_err(|error| {
-        CliError::Usage(format!("{place} is not JSON: {error}; a text needs quotes of its own: --input '\"text\"'"))
+        CliError::Usage(format!("{place} is not JSON: {error}; a text needs quotes of its own: {option} '\"text\"'"))
     })
 }
 
@@ -283,7 +284,7 @@ mod tests {
 
     fn request(line: &str) -> serde_json::Value {
         let run = Arguments::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{error}")).run;
-        let input = run.input.as_deref().map(read_input).transpose().expect("JSON");
+        let input = run.input.as_deref().map(|input| read_json("--input", input)).transpose().expect("JSON");
         run.request(&run.module, input).expect("a request").to_value().expect("JSON")
     }
 
@@ -327,7 +328,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("input.json");
         std::fs::write(&path, "[1, 2]").expect("written");
-        let said = |argument: &str| match read_input(argument) {
+        let said = |argument: &str| match read_json("--input", argument) {
             Ok(json) => json.as_str().to_owned(),
             Err(error) => error.said().expect("a reason"),
         };

@@ -4,8 +4,10 @@ use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::each::Each;
 use super::error::CliError;
 use super::follow::{self, LogPrinter};
+use super::named::NamedTask;
 use super::output::Field;
 use super::run::label;
 use super::{Context, connect, text};
@@ -25,6 +27,7 @@ pub(super) enum TasksCommand {
     Events(EventsCommand),
     Cancel(CancelCommand),
     Rerun(RerunCommand),
+    Mark(MarkCommand),
 }
 
 /// List tasks, newest first.
@@ -69,15 +72,19 @@ pub(super) struct PageArgs {
 /// Show one task.
 #[derive(Debug, Args)]
 pub(super) struct ShowCommand {
-    /// The task, task_…
-    id: String,
+    /// The task, task_… or DAG/RUN_ID/TASK, of a mapped one DAG/RUN_ID/TASK[3]
+    task: NamedTask,
 }
 
 /// Print the log of a task.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tradewind tasks logs task_01J… --follow
+  tradewind tasks logs etl/nightly-7/extract --try 1
+  tradewind tasks logs 'etl/nightly-7/parse[3]'")]
 pub(super) struct LogsCommand {
-    /// The task, task_…
-    id: String,
+    /// The task, task_… or DAG/RUN_ID/TASK, of a mapped one DAG/RUN_ID/TASK[3]
+    task: NamedTask,
     /// The log of this try [default: the last]
     #[arg(long = "try", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     try_number: Option<u32>,
@@ -89,38 +96,60 @@ pub(super) struct LogsCommand {
 /// Print the result of a task.
 #[derive(Debug, Args)]
 pub(super) struct ResultCommand {
-    /// The task, task_…
-    id: String,
+    /// The task, task_… or DAG/RUN_ID/TASK, of a mapped one DAG/RUN_ID/TASK[3]
+    task: NamedTask,
 }
 
 /// List the attempts of a task.
 #[derive(Debug, Args)]
 pub(super) struct AttemptsCommand {
-    /// The task, task_…
-    id: String,
+    /// The task, task_… or DAG/RUN_ID/TASK, of a mapped one DAG/RUN_ID/TASK[3]
+    task: NamedTask,
 }
 
 /// List what happened to a task.
 #[derive(Debug, Args)]
 pub(super) struct EventsCommand {
-    /// The task, task_…
-    id: String,
+    /// The task, task_… or DAG/RUN_ID/TASK, of a mapped one DAG/RUN_ID/TASK[3]
+    task: NamedTask,
 }
 
 /// Cancel tasks; one that runs is stopped at once.
 #[derive(Debug, Args)]
 pub(super) struct CancelCommand {
-    /// The tasks, task_…
-    #[arg(required = true)]
-    ids: Vec<String>,
+    /// The tasks, each task_… or DAG/RUN_ID/TASK, of a mapped one DAG/RUN_ID/TASK[3]
+    #[arg(required = true, value_name = "TASK")]
+    tasks: Vec<NamedTask>,
 }
 
 /// Run ended tasks again.
 #[derive(Debug, Args)]
 pub(super) struct RerunCommand {
-    /// The tasks, task_…
-    #[arg(required = true)]
-    ids: Vec<String>,
+    /// The tasks, each task_… or DAG/RUN_ID/TASK, of a mapped one DAG/RUN_ID/TASK[3]
+    #[arg(required = true, value_name = "TASK")]
+    tasks: Vec<NamedTask>,
+}
+
+/// Say how a task ended, whatever it did: what waits for it goes on by that.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tradewind tasks mark task_01J… success --note 'loaded by hand'
+  tradewind tasks mark etl/nightly-7/load skipped")]
+pub(super) struct MarkCommand {
+    /// The task, task_… or DAG/RUN_ID/TASK, of a mapped one DAG/RUN_ID/TASK[3]
+    task: NamedTask,
+    /// How it ended
+    state: MarkedState,
+    /// A remark for people
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum MarkedState {
+    Success,
+    Failed,
+    Skipped,
 }
 
 impl TasksCommand {
@@ -133,8 +162,9 @@ impl TasksCommand {
             Self::Result(command) => command.run(context, &client).await,
             Self::Attempts(command) => command.run(context, &client).await,
             Self::Events(command) => command.run(context, &client).await,
-            Self::Cancel(command) => steer(context, &client, &command.ids, "cancel").await,
-            Self::Rerun(command) => steer(context, &client, &command.ids, "rerun").await,
+            Self::Cancel(command) => steer(context, &client, &command.tasks, "cancel").await,
+            Self::Rerun(command) => steer(context, &client, &command.tasks, "rerun").await,
+            Self::Mark(command) => command.run(context, &client).await,
         }
     }
 }
@@ -172,14 +202,19 @@ impl ListCommand {
 
 impl ShowCommand {
     async fn run(self, context: &Context, client: &Client) -> Result<(), CliError> {
-        let answer = client.task(&self.id).await?;
+        let answer = client.task(&self.task.id(client).await?).await?;
         if context.output.is_json() {
             return context.output.json(&answer.json()?);
         }
         let task: Task = answer.read()?;
         let labels: Vec<String> = task.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        let mut pairs = vec![
-            ("id", task.id.into()),
+        let mut pairs = vec![("id", task.id.clone().into())];
+        if let (Some(task_id), Some(dag_id)) = (&task.task_id, &task.dag_id) {
+            let name = super::runs::instance_name(task_id, task.map_index.unwrap_or(-1));
+            let label = task.rendered_map_index.as_ref().map(|label| format!(" ({label})")).unwrap_or_default();
+            pairs.push(("task", format!("{name}{label} of {dag_id}").into()));
+        }
+        pairs.extend([
             ("state", Field::state(task.state)),
             ("outcome", Field::or_dash(task.outcome)),
             ("try", task.try_number.into()),
@@ -193,12 +228,15 @@ impl ShowCommand {
             ("started", Field::or_dash(task.start_date)),
             ("ended", Field::or_dash(task.end_date)),
             ("duration", Field::or_dash(task.duration_ms.map(text::milliseconds))),
-        ];
+        ]);
         if let Some(usage) = task.usage {
             pairs.push(("processor", text::milliseconds(usage.cpu_us as f64 / 1e3).into()));
             pairs.push(("peak memory", text::size(usage.peak_memory_bytes).into()));
             pairs.push(("log", text::size(usage.log_bytes).into()));
-            pairs.push(("host", format!("{}, {} calls", text::size(usage.host_bytes), usage.host_calls).into()));
+            pairs.push((
+                "host",
+                format!("{}, {}", text::size(usage.host_bytes), text::plural(usage.host_calls, "call")).into(),
+            ));
         }
         if let Some(kept) = task.result_ref {
             pairs.push(("result", format!("{}, {}", text::size(kept.bytes), kept.digest).into()));
@@ -217,7 +255,7 @@ impl ShowCommand {
 }
 
 /// What a task was granted, on one line. The values of its environment are not shown.
-fn granted(grants: Option<&Grants>) -> Option<String> {
+pub(super) fn granted(grants: Option<&Grants>) -> Option<String> {
     let grants = grants.filter(|grants| !grants.is_empty())?;
     let http = grants.http.iter().map(|grant| {
         let ports = grant.ports.iter().map(u16::to_string).collect::<Vec<_>>().join(",");
@@ -239,12 +277,13 @@ impl LogsCommand {
             ),
             false => context.output.line(&follow::log_line(line)),
         };
+        let id = self.task.id(client).await?;
         if !self.follow {
-            return client.log(&self.id, self.try_number).await?.iter().try_for_each(print);
+            return client.log(&id, self.try_number).await?.iter().try_for_each(print);
         }
-        let mut log = LogPrinter::new(client, &self.id, 1);
+        let mut log = LogPrinter::new(client, &id, 1);
         loop {
-            let task: Task = client.task(&self.id).await?.read()?;
+            let task: Task = client.task(&id).await?.read()?;
             log.catch_up(&task, &mut { print }).await?;
             if task.state.is_final() {
                 return Ok(());
@@ -256,7 +295,7 @@ impl LogsCommand {
 
 impl ResultCommand {
     async fn run(self, context: &Context, client: &Client) -> Result<(), CliError> {
-        let answer = client.call(Call::get(&["tasks", &self.id, "result"])).await?;
+        let answer = client.call(Call::get(&["tasks", &self.task.id(client).await?, "result"])).await?;
         context.output.value(&answer.json()?)
     }
 }
@@ -275,7 +314,7 @@ struct AttemptRow {
 
 impl AttemptsCommand {
     async fn run(self, context: &Context, client: &Client) -> Result<(), CliError> {
-        let list = whole(client, &["tasks", &self.id, "attempts"]).await?;
+        let list = whole(client, &["tasks", &self.task.id(client).await?, "attempts"]).await?;
         if context.output.is_json() {
             return context.output.json_list(&list.items, list.next_cursor.as_deref());
         }
@@ -309,7 +348,7 @@ struct EventRow {
 
 impl EventsCommand {
     async fn run(self, context: &Context, client: &Client) -> Result<(), CliError> {
-        let list = whole(client, &["tasks", &self.id, "events"]).await?;
+        let list = whole(client, &["tasks", &self.task.id(client).await?, "events"]).await?;
         if context.output.is_json() {
             return context.output.json_list(&list.items, list.next_cursor.as_deref());
         }
@@ -330,24 +369,38 @@ impl EventsCommand {
     }
 }
 
-/// Cancels or reruns several tasks. Every one is tried; the first refusal is the error.
-async fn steer(context: &Context, client: &Client, ids: &[String], verb: &str) -> Result<(), CliError> {
-    let mut first_refusal = None;
-    for id in ids {
-        match client.call(Call::post(&["tasks", id, verb])).await {
-            Ok(answer) if context.output.is_json() => context.output.json(&answer.json()?)?,
-            Ok(answer) => {
+/// Cancels or reruns several tasks.
+async fn steer(context: &Context, client: &Client, tasks: &[NamedTask], verb: &str) -> Result<(), CliError> {
+    let mut each = Each::default();
+    for task in tasks {
+        let named = task.to_string();
+        let Some(id) = each.of(&named, task.id(client).await)? else { continue };
+        match each.of(&named, client.call(Call::post(&["tasks", &id, verb])).await)? {
+            Some(answer) if context.output.is_json() => context.output.json(&answer.json()?)?,
+            Some(answer) => {
                 let task: Task = answer.read()?;
                 context.output.line(&format!("{} {}", text::line(&task.id), task.state))?;
             }
-            Err(ClientError::Refused(problem)) if ids.len() > 1 => {
-                eprintln!("{}: {}", text::line(id), text::lines(&problem.to_string()));
-                first_refusal.get_or_insert(ClientError::Refused(problem));
-            }
-            Err(error) => return Err(error.into()),
+            None => {}
         }
     }
-    first_refusal.map_or(Ok(()), |refusal| Err(refusal.into()))
+    each.end()
+}
+
+impl MarkCommand {
+    async fn run(self, context: &Context, client: &Client) -> Result<(), CliError> {
+        let state = match self.state {
+            MarkedState::Success => TaskState::Success,
+            MarkedState::Failed => TaskState::Failed,
+            MarkedState::Skipped => TaskState::Skipped,
+        };
+        let answer = client.mark_task(&self.task.id(client).await?, state, self.note.as_deref()).await?;
+        if context.output.is_json() {
+            return context.output.json(&answer.json()?);
+        }
+        let task: Task = answer.read()?;
+        context.output.line(&format!("{} {}", text::line(&task.id), task.state))
+    }
 }
 
 /// A list, as much of it as was asked for.
@@ -407,6 +460,30 @@ pub(super) async fn pages(
 }
 
 /// `sha256:9f86d081884c`: enough to tell modules of one server apart.
-fn short_digest(digest: &str) -> String {
+pub(super) fn short_digest(digest: &str) -> String {
     digest.chars().take("sha256:".len() + 12).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::patch;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::cli::stub;
+
+    #[tokio::test]
+    async fn a_task_is_marked_with_a_note_or_without() {
+        async fn mark(body: axum::Json<Value>) -> axum::Json<Value> {
+            body
+        }
+        let app = axum::Router::new().route("/api/v1/tasks/task_1", patch(mark));
+        let client = Client::new(&stub::serve(app).await, None).expect("a client");
+        for (note, sent) in
+            [(Some("by hand"), json!({"state": "success", "note": "by hand"})), (None, json!({"state": "success"}))]
+        {
+            let answer = client.mark_task("task_1", TaskState::Success, note).await.expect("marked");
+            assert_eq!(answer.read::<Value>().expect("what was sent"), sent);
+        }
+    }
 }

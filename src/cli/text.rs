@@ -88,6 +88,14 @@ pub(super) fn milliseconds(length: f64) -> String {
     duration(Duration::try_from_secs_f64(length / 1e3).unwrap_or_default())
 }
 
+/// `1 call`, `2 calls`.
+pub(super) fn plural(count: u64, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
+    }
+}
+
 /// `1 234 567`, with narrow gaps between thousands.
 pub(super) fn count(number: f64) -> String {
     let digits = format!("{number:.0}");
@@ -136,6 +144,7 @@ mod tests {
         let lengths =
             [0, 420, 12_340, 4_560_000, 123_000_000, 3_900_000_000].map(|us| duration(Duration::from_micros(us)));
         assert_eq!(lengths, ["0.00ms", "0.42ms", "12.3ms", "4.56s", "2m03s", "1h05m"]);
+        assert_eq!([0, 1, 2].map(|calls| plural(calls, "call")), ["0 calls", "1 call", "2 calls"]);
         assert_eq!([count(7.0), count(1234.4), count(1_234_567.0)], ["7", "1 234", "1 234 567"]);
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::task::ArtifactRef;
 use crate::model::{Digest, FunctionInfo, Grants, Json, Outcome, TaskError, TaskState, Timestamp, Usage};
@@ -26,13 +26,18 @@ pub struct Problem {
 }
 
 /// One of several errors, with its place in what was sent.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ProblemPlace {
+    /// Which of several files that were sent.
+    pub file: Option<String>,
     pub path: Option<String>,
     pub line: Option<u64>,
     pub column: Option<u64>,
+    pub code: String,
     pub message: String,
+    /// What to do about it, where the message does not say so.
+    pub remedy: Option<String>,
 }
 
 impl fmt::Display for Problem {
@@ -99,6 +104,15 @@ pub struct Task {
     pub args: Vec<String>,
     #[serde(default)]
     pub grants: Option<Grants>,
+    /// Of an instance of a run: which task of which DAG it is.
+    #[serde(default)]
+    pub task_id: Option<String>,
+    #[serde(default)]
+    pub map_index: Option<i64>,
+    #[serde(default)]
+    pub rendered_map_index: Option<String>,
+    #[serde(default)]
+    pub dag_id: Option<String>,
 }
 
 /// A module as the server shows it.

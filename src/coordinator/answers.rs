@@ -9,8 +9,12 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::engine::TaskChange;
-use crate::model::{TaskId, TaskRecord, Timestamp};
+use crate::model::{RunId, TaskId, TaskRecord, Timestamp};
 
+use super::graph::{
+    Applied, ClearError, ClearReply, ClearedInstance, DagChangeError, DagReply, RunChangeError, RunReply, TriggerError,
+    TriggerReply,
+};
 use super::{ChangeError, ChangeReply, CommitFailed, SubmitError, Submitted};
 
 pub(crate) type Line = (u32, Result<Submitted, SubmitError>);
@@ -102,6 +106,37 @@ pub(super) enum Ack {
     Modules {
         reply: oneshot::Sender<Result<(), CommitFailed>>,
     },
+    Applied {
+        applied: Vec<Applied>,
+        reply: oneshot::Sender<Result<Vec<Applied>, CommitFailed>>,
+    },
+    Dag {
+        reply: DagReply,
+    },
+    /// A run was accepted, or there was one already.
+    Triggered {
+        id: RunId,
+        existed: bool,
+        wait: Option<Duration>,
+        reply: TriggerReply,
+    },
+    TriggerRefused {
+        error: TriggerError,
+        reply: TriggerReply,
+    },
+    RunChanged {
+        id: RunId,
+        reply: RunReply,
+    },
+    RunEnded {
+        id: RunId,
+        reply: RunReply,
+    },
+    Cleared {
+        id: RunId,
+        instances: Vec<ClearedInstance>,
+        reply: ClearReply,
+    },
 }
 
 impl Ack {
@@ -115,6 +150,15 @@ impl Ack {
                 drop(reply.send(Err(ChangeError::Unavailable { reason: reason.into() })))
             }
             Ack::Modules { reply } => drop(reply.send(Err(CommitFailed(reason.into())))),
+            Ack::Applied { reply, .. } => drop(reply.send(Err(CommitFailed(reason.into())))),
+            Ack::Dag { reply } => drop(reply.send(Err(DagChangeError::Unavailable { reason: reason.into() }))),
+            Ack::Triggered { reply, .. } | Ack::TriggerRefused { reply, .. } => {
+                drop(reply.send(Err(TriggerError::Unavailable { reason: reason.into() })));
+            }
+            Ack::Cleared { reply, .. } => drop(reply.send(Err(ClearError::Unavailable { reason: reason.into() }))),
+            Ack::RunChanged { reply, .. } | Ack::RunEnded { reply, .. } => {
+                drop(reply.send(Err(RunChangeError::Unavailable { reason: reason.into() })));
+            }
         }
     }
 }

@@ -9,8 +9,12 @@
 //! store has taken a small write again.
 
 mod answers;
+mod evaluator;
+mod graph;
+mod inputs;
 mod mailbox;
 mod modules;
+mod plans;
 mod retention;
 mod turn;
 mod writer;
@@ -23,11 +27,18 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::engine::{Ending, EngineConfig, HostId};
 use crate::metrics::Metrics;
+use crate::model::run::Instance;
 use crate::model::{Digest, TaskId, TaskRecord, TaskSpec, TaskState, Timestamp};
-use crate::store::{CommitError, DataDirectory, ModuleChange, Writer};
+use crate::store::{CommitError, DataDirectory, ModuleChange, Reads, Writer};
 use crate::worker::LocalWorker;
 
 use answers::ReplyTo;
+use evaluator::Evaluator;
+pub use graph::{
+    Applied, ClearError, ClearRequest, Cleared, ClearedInstance, DagChangeError, NewVersion, RunChangeError,
+    TriggerError, TriggerRun, Triggered,
+};
+pub use inputs::{FetchError, InputSource};
 pub(crate) use mailbox::Mailbox;
 pub use modules::{
     DeleteError, ModuleError, ModuleRef, Modules, ModulesSettings, Naming, NotAModuleRef, NotFound, Received,
@@ -114,6 +125,8 @@ pub enum ChangeError {
     NotEnded(TaskState),
     #[error("the task has ended")]
     AlreadyEnded(Arc<TaskRecord>),
+    #[error("the task belongs to {}", .0.run)]
+    BelongsTo(Instance),
     #[error("{reason}")]
     Unavailable { reason: String },
 }
@@ -170,6 +183,7 @@ pub(crate) enum Message {
     UnblockModule {
         digest: Digest,
     },
+    Graph(graph::GraphMessage),
     /// The writer is done with a job.
     Written(writer::Written),
     /// Stop gracefully.
@@ -193,7 +207,10 @@ pub(crate) struct Shared {
     pub(crate) mailbox: Mailbox<Message>,
     pub(crate) waiting_submissions: AtomicUsize,
     pub(crate) readiness: watch::Sender<Readiness>,
+    /// Counts commits, for those who wait for something to be stored.
+    pub(crate) commits: watch::Sender<u64>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) plans: plans::Plans,
     max_waiting_submissions: usize,
 }
 
@@ -220,7 +237,9 @@ impl Coordinator {
                 mailbox: Mailbox::default(),
                 waiting_submissions: AtomicUsize::new(0),
                 readiness: watch::Sender::new(Readiness::Starting),
+                commits: watch::Sender::new(0),
                 metrics,
+                plans: plans::Plans::default(),
                 max_waiting_submissions: settings.max_waiting_submissions,
             }),
         }
@@ -232,18 +251,23 @@ impl Coordinator {
         mut settings: CoordinatorSettings,
         mut writer: Writer,
         data: &DataDirectory,
+        reads: Reads,
         worker: LocalWorker,
     ) -> Result<Running, StartError> {
         let history = data.history()?;
+        self.shared.plans.read_from(reads);
+        let inputs = worker.inputs().clone();
+        inputs.set_variables(history.variables()?);
+        let evaluator = Evaluator::new(self.shared.clone(), inputs, tokio::runtime::Handle::current());
         let (key, unclean) = writer::UNCLEAN;
         if writer.meta(key).as_deref() == Some(unclean) {
             // Whatever ran may have killed the last server, without a trace if its start was not on disk yet.
-            settings.engine.cautious_before = history.last_task()?.map(|last| TaskId::from_u64(last.as_u64() + 1));
+            settings.engine.cautious_before = history.last_id()?.map(|last| last + 1);
             tracing::warn!("the last server on this data directory did not stop cleanly; nothing is lost");
         }
         writer.set_meta(key, unclean)?;
         let (jobs, writer_thread) = writer::start(writer, self.shared.clone());
-        let turn = Turn::load(settings, self.shared.clone(), history, jobs, worker)?;
+        let turn = Turn::load(settings, self.shared.clone(), history, jobs, worker, evaluator)?;
         let turn_thread = std::thread::Builder::new()
             .name("coordinator".into())
             .spawn(move || or_abort(|| turn.run()))
@@ -254,6 +278,11 @@ impl Coordinator {
     /// Whether commands are accepted.
     pub fn readiness(&self) -> watch::Receiver<Readiness> {
         self.shared.readiness.subscribe()
+    }
+
+    /// Changes with every commit.
+    pub fn commits(&self) -> watch::Receiver<u64> {
+        self.shared.commits.subscribe()
     }
 
     /// Accepts a task. With `wait`, answers when it has ended or the time is up.

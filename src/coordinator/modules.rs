@@ -245,12 +245,14 @@ impl Modules {
     async fn delete_unless_named(&self, digest: Digest) -> Result<(), DeleteError> {
         const NAMED: usize = 10;
         let read = move |reader: &crate::store::Reader<'_>| {
-            Ok((reader.tags_of(&digest)?, reader.active_tasks_of(&digest, NAMED)?))
+            let tags = reader.tags_of(&digest)?;
+            Ok((tags, reader.dags_that_name(&digest, NAMED)?, reader.active_tasks_of(&digest, NAMED)?))
         };
-        let (tags, tasks) = self.inner.reads.run(read).await?;
-        if !tags.is_empty() || !tasks.is_empty() {
+        let (tags, dags, tasks) = self.inner.reads.run(read).await?;
+        if !tags.is_empty() || !dags.is_empty() || !tasks.is_empty() {
             let tags = tags.iter().map(|(name, tag)| format!("{name}:{tag}"));
-            let by = tags.chain(tasks.iter().map(TaskId::to_string)).collect();
+            let dags = dags.iter().map(|dag| format!("DAG {dag}"));
+            let by = tags.chain(dags).chain(tasks.iter().map(TaskId::to_string)).collect();
             return Err(DeleteError::InUse { by });
         }
         self.inner.coordinator.change_modules(vec![ModuleChange::Delete { digest }]).await?;

@@ -1,5 +1,7 @@
 //! The coordinator's thread: takes the mailbox, applies it, commits, releases.
 
+mod clearing;
+mod graph;
 mod outage;
 
 use std::collections::{HashSet, VecDeque};
@@ -8,13 +10,14 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use crate::engine::{Answer, Assignment, Command, Ending, Engine, EventKind, EventRow, HostId, Once};
-use crate::model::ids::IdSource;
+use crate::engine::graph::Evaluation;
+use crate::engine::{Answer, Assignment, Command, Ending, Engine, EventKind, EventRow, HostId, Once, PageRequest};
 use crate::model::{Digest, TaskId, Timestamp};
-use crate::store::{Batch, CommitError, History, ModuleChange};
+use crate::store::{Batch, CommitError, History};
 use crate::worker::LocalWorker;
 
 use super::answers::{Ack, Postman, ReplyTo, Waiters};
+use super::evaluator::Evaluator;
 use super::retention::Sweeper;
 use super::writer::{Job, Written};
 use super::{
@@ -31,15 +34,19 @@ pub(super) struct Turn {
     history: History,
     writer: mpsc::Sender<Job>,
     worker: LocalWorker,
+    evaluator: Evaluator,
 
     engine: Engine,
-    ids: IdSource,
     host: HostId,
     blocked_modules: HashSet<Digest>,
     /// Submissions taken from the mailbox and not applied: a batch takes only so many.
     backlog: VecDeque<Pending>,
     acks: Vec<Ack>,
-    module_changes: Vec<ModuleChange>,
+    /// What the next batch stores besides the engine's changes.
+    pending: Batch,
+    clearings: Clearings,
+    versions_under_way: VersionsUnderWay,
+    run_waiters: RunWaiters,
     waiters: Waiters,
     postman: Postman,
     sweeper: Sweeper,
@@ -61,6 +68,7 @@ struct InFlight {
     batch: u64,
     acks: Vec<Ack>,
     starts: Vec<Assignment>,
+    evaluations: Vec<Evaluation>,
 }
 
 enum Health {
@@ -85,6 +93,9 @@ enum Stopping {
     Closed,
 }
 
+use clearing::Clearings;
+use graph::{RunWaiters, VersionsUnderWay};
+
 impl Turn {
     pub(super) fn load(
         settings: CoordinatorSettings,
@@ -92,9 +103,9 @@ impl Turn {
         history: History,
         writer: mpsc::Sender<Job>,
         worker: LocalWorker,
+        evaluator: Evaluator,
     ) -> Result<Self, CommitError> {
         let engine = Engine::load(settings.engine.clone(), history.overview()?);
-        let ids = IdSource::after(history.last_task()?);
         let mut turn = Self {
             sweeper: Sweeper::new(settings.retention.clone()),
             settings,
@@ -102,13 +113,16 @@ impl Turn {
             history,
             writer,
             worker,
+            evaluator,
             engine,
-            ids,
             host: HostId::GONE,
             blocked_modules: HashSet::new(),
             backlog: VecDeque::new(),
             acks: Vec::new(),
-            module_changes: Vec::new(),
+            pending: Batch::default(),
+            clearings: Clearings::default(),
+            versions_under_way: VersionsUnderWay::new(),
+            run_waiters: RunWaiters::default(),
             waiters: Waiters::default(),
             postman: Postman::default(),
             in_flight: None,
@@ -117,6 +131,8 @@ impl Turn {
             stop: None,
         };
         let now = Timestamp::now();
+        // The runs of what ran have to be there before it is taken back.
+        turn.page_in(now)?;
         turn.engine.apply(Command::HostLost { host: HostId::GONE }, now);
         turn.join_host(now);
         turn.shared.readiness.send_replace(Readiness::Ready);
@@ -131,11 +147,14 @@ impl Turn {
             self.shared.mailbox.take(&mut letters, patience);
             let now = Timestamp::now();
             for letter in letters.drain(..) {
-                self.handle(letter, now);
+                self.receive(letter, now);
             }
+            self.carry_out_clearings(now);
             self.admit_backlog(now);
             self.pass_time(now);
-            self.page_in(now);
+            if let Err(error) = self.page_in(now) {
+                self.fail(error, now);
+            }
             self.release_starts();
             self.write(now);
             self.postman.flush();
@@ -143,6 +162,7 @@ impl Turn {
             patience = self.patience(Timestamp::now());
         }
         self.waiters.release_all(&mut self.postman);
+        self.run_waiters.expire(Timestamp::from_micros(i64::MAX));
         self.postman.flush();
         // Whoever wrote after that is told, instead of waiting for ever.
         self.shared.mailbox.close();
@@ -150,6 +170,10 @@ impl Turn {
 
     /// How long nothing needs to be done unless a letter arrives.
     fn patience(&self, now: Timestamp) -> Option<Duration> {
+        if self.clearings.are_waited_for() {
+            // Nothing else is done meanwhile; that a batch is written is a letter.
+            return (!self.writer_busy).then_some(Duration::ZERO);
+        }
         if !self.backlog.is_empty() && !self.batch_is_full() {
             return Some(Duration::ZERO);
         }
@@ -166,7 +190,8 @@ impl Turn {
             Some(Stopping::HandingBack { .. } | Stopping::Closing | Stopping::Closed) | None => None,
         };
         let timers = self.engine.next_deadline();
-        let deadlines = [timers, self.waiters.next_deadline(), sweep, health, stop];
+        let waiters = [self.waiters.next_deadline(), self.run_waiters.next_deadline()];
+        let deadlines = [timers, waiters[0], waiters[1], sweep, health, stop];
         deadlines.into_iter().flatten().min().map(|first| first.since(now))
     }
 
@@ -199,7 +224,7 @@ impl Turn {
                 if let Some(reason) = self.failing() {
                     return drop(reply.send(Err(CommitFailed(reason.to_owned()))));
                 }
-                self.module_changes.extend(changes);
+                self.pending.modules.extend(changes);
                 self.acks.push(Ack::Modules { reply });
             }
             Message::BlockModule { digest, reply } => {
@@ -210,6 +235,7 @@ impl Turn {
                 self.acks.push(Ack::Modules { reply });
             }
             Message::UnblockModule { digest } => drop(self.blocked_modules.remove(&digest)),
+            Message::Graph(message) => self.handle_graph(message, now),
             Message::Written(written) => self.written(written, now),
             Message::Stop => self.begin_to_stop(now),
         }
@@ -222,7 +248,7 @@ impl Turn {
     }
 
     fn admit_backlog(&mut self, now: Timestamp) {
-        while !self.backlog.is_empty() && !self.batch_is_full() {
+        while !self.backlog.is_empty() && !self.batch_is_full() && !self.clearings.are_waited_for() {
             let Some(pending) = self.backlog.pop_front() else { return };
             self.shared.waiting_submissions.fetch_sub(1, Ordering::Relaxed);
             self.submit(pending, now);
@@ -244,7 +270,7 @@ impl Turn {
                 }
             },
         };
-        let id = self.ids.next(now);
+        let id = self.engine.ids().next(now);
         let ack = match self.engine.apply(Command::Submit { id, spec, once, by }, now) {
             Answer::Accepted(id) => {
                 let place = self.engine.place_in_batch(id).expect("what was accepted has changed");
@@ -321,7 +347,15 @@ impl Turn {
             Answer::NotEnded(state) => {
                 self.acks.push(Ack::ChangeRefused { error: ChangeError::NotEnded(state), reply });
             }
-            Answer::NotFound => drop(reply.send(Err(ChangeError::NotFound))),
+            Answer::NotFound => {
+                let error = match self.history.instance_to_come(id) {
+                    Ok(Some(instance)) => ChangeError::BelongsTo(instance),
+                    Ok(None) => ChangeError::NotFound,
+                    Err(error) => ChangeError::Unavailable { reason: error.to_string() },
+                };
+                drop(reply.send(Err(error)));
+            }
+            Answer::BelongsTo(instance) => drop(reply.send(Err(ChangeError::BelongsTo(instance)))),
             other => unreachable!("a change is not answered by {other:?}"),
         }
     }
@@ -329,16 +363,18 @@ impl Turn {
     // Time, pages, starts
 
     fn pass_time(&mut self, now: Timestamp) {
-        if self.engine.next_deadline().is_some_and(|deadline| deadline <= now) {
+        if self.engine.next_deadline().is_some_and(|deadline| deadline <= now) && !self.clearings.are_waited_for() {
             self.engine.apply(Command::Advance, now);
         }
         self.waiters.expire(now, &mut self.postman);
+        self.run_waiters.expire(now);
         if !self.writer_busy {
             if let Health::Failing { next_probe, .. } = &self.health {
                 if *next_probe <= now {
                     self.send(Job::Probe);
                 }
             } else if self.may_sweep()
+                && !self.engine.has_changes()
                 && let Some(job) = self.sweeper.due(now)
             {
                 self.send(job);
@@ -361,13 +397,15 @@ impl Turn {
     }
 
     /// No runnable task waits in the store while a slot is free.
-    fn page_in(&mut self, now: Timestamp) {
+    fn page_in(&mut self, now: Timestamp) -> Result<(), CommitError> {
         while let Some(request) = self.engine.needs_page() {
-            match self.history.page(&request) {
-                Ok((rows, complete)) => self.engine.apply(Command::PageIn { request, rows, complete }, now),
-                Err(error) => return self.fail(error, now),
+            let page = match &request {
+                PageRequest::Run { id } => self.run_page(*id),
+                request => self.history.page(request),
             };
+            self.engine.apply(Command::PageIn { request, page: page? }, now);
         }
+        Ok(())
     }
 
     fn release_starts(&mut self) {
@@ -375,6 +413,7 @@ impl Turn {
         if !starts.is_empty() {
             self.worker.start(starts);
         }
+        self.evaluator.answer(self.engine.take_evaluations());
         for (host, task, fence) in self.engine.take_stops() {
             if host == self.host {
                 self.worker.stop(task, fence);
@@ -385,15 +424,17 @@ impl Turn {
     // Commits
 
     fn write(&mut self, now: Timestamp) {
-        if self.writer_busy || !matches!(self.health, Health::Well) {
+        let is_over = matches!(self.stop, Some(Stopping::Closing | Stopping::Closed));
+        if self.writer_busy || is_over || !matches!(self.health, Health::Well) {
             return;
         }
-        if self.engine.has_changes() || !self.module_changes.is_empty() || !self.acks.is_empty() {
+        if self.engine.has_changes() || !self.pending.is_empty() || !self.acks.is_empty() {
             let sealed = self.engine.seal(now);
-            let modules = std::mem::take(&mut self.module_changes);
+            let batch = Batch { changes: sealed.changes, ..std::mem::take(&mut self.pending) };
             let acks = std::mem::take(&mut self.acks);
-            self.in_flight = Some(InFlight { batch: sealed.batch, acks, starts: sealed.starts });
-            self.send(Job::Commit(Box::new(Batch { changes: sealed.changes, modules })));
+            self.in_flight =
+                Some(InFlight { batch: sealed.batch, acks, starts: sealed.starts, evaluations: sealed.evaluations });
+            self.send(Job::Commit(Box::new(batch)));
         } else if let Some(Stopping::HandingBack { until }) = self.stop
             && (until <= now || self.engine.gauges().attempts() == 0)
         {
@@ -428,15 +469,19 @@ impl Turn {
 
     /// The batch is durable: everybody may know.
     fn committed(&mut self, batch: Batch, now: Timestamp) {
-        let Some(InFlight { batch: number, acks, starts }) = self.in_flight.take() else { return };
+        let Some(InFlight { batch: number, acks, starts, evaluations }) = self.in_flight.take() else { return };
         let tasks = &batch.changes.tasks;
         self.engine.committed(number, &batch.changes);
+        self.shared.commits.send_replace(number);
         self.shared.metrics.committed(tasks.len());
         self.count(&batch.changes.events);
         if !starts.is_empty() {
             self.worker.start(starts);
         }
+        self.evaluator.answer(evaluations);
         self.waiters.committed(tasks, &mut self.postman);
+        self.dags_committed(&batch.dags, &batch.changes.runs);
+        let runs = graph::by_id(&batch.changes.runs);
         for ack in acks {
             match ack {
                 Ack::Accepted { place, wait, reply } => {
@@ -472,6 +517,12 @@ impl Turn {
                 Ack::Changed { place, reply } => drop(reply.send(Ok(tasks[place].record.clone()))),
                 Ack::ChangeRefused { error, reply } => drop(reply.send(Err(error))),
                 Ack::Modules { reply } => drop(reply.send(Ok(()))),
+                Ack::Applied { applied, reply } => drop(reply.send(Ok(applied))),
+                Ack::Dag { reply } => drop(reply.send(Ok(()))),
+                Ack::TriggerRefused { error, reply } => drop(reply.send(Err(error))),
+                ack @ (Ack::Triggered { .. } | Ack::RunChanged { .. } | Ack::RunEnded { .. } | Ack::Cleared { .. }) => {
+                    self.tell_run(&runs, ack, now);
+                }
             }
         }
     }

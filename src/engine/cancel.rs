@@ -6,7 +6,7 @@ use crate::model::{Outcome, TaskId, TaskRecord, TaskState, Timestamp};
 
 use super::Engine;
 use super::changes::{EventKind, EventNote};
-use super::command::Answer;
+use super::command::{Answer, HostId};
 use super::task::{LastAttempt, Phase};
 
 impl Engine {
@@ -21,6 +21,9 @@ impl Engine {
         now: Timestamp,
     ) -> Answer {
         let stop_by = now + self.config.stop_grace;
+        if let Some(instance) = stored.as_ref().and_then(|stored| stored.waits_for_its_turn()) {
+            return Answer::BelongsTo(instance);
+        }
         let Some(task) = self.adopt(id, stored) else { return Answer::NotFound };
         match &mut task.phase {
             Phase::Ended { .. } => {
@@ -28,6 +31,11 @@ impl Engine {
                 Answer::AlreadyEnded
             }
             Phase::Running { stopping: Some(_), .. } => Answer::Stopping,
+            Phase::Running { host: HostId::GONE, stopping, .. } => {
+                // Its host's life is over, and its end is about to be noted.
+                *stopping = Some(by);
+                Answer::Stopping
+            }
             Phase::Running { host, deadline, stopping, .. } => {
                 let (host, fence, old_deadline) = (*host, task.fence, *deadline);
                 *stopping = Some(by);
@@ -50,9 +58,10 @@ impl Engine {
                     error: before.as_ref().and_then(|last| last.error.clone()),
                     usage: before.map(|last| last.usage).unwrap_or_default(),
                 });
-                task.phase = Phase::Ended { state: TaskState::Cancelled };
+                task.phase = Phase::Ended { state: TaskState::Cancelled, at: now };
                 let note = EventNote { outcome: Some(Outcome::Cancelled), by: Some(by), ..EventKind::Ended.note(now) };
                 self.record_event(id, note);
+                self.after_end(id, now);
                 Answer::Cancelled
             }
         }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use crate::model::states::words;
-use crate::model::task::AttemptLog;
-use crate::model::{Outcome, TaskError, TaskId, TaskRecord, TaskState, Timestamp, Usage};
+use crate::model::task::{AttemptLog, TaskResult};
+use crate::model::{Outcome, RunId, RunRecord, RunState, TaskError, TaskId, TaskRecord, TaskState, Timestamp, Usage};
 
 use super::Engine;
 use super::command::Assignment;
+use super::graph::{Evaluation, Run};
 use super::task::Phase;
 
 /// Everything to be stored in one transaction.
@@ -15,13 +16,25 @@ use super::task::Phase;
 pub struct Changes {
     /// Each task that changed, as it is at the end of the batch, whatever happened in between.
     pub tasks: Vec<TaskChange>,
+    pub runs: Vec<RunChange>,
     pub events: Vec<EventRow>,
+    pub run_events: Vec<RunEventRow>,
+    pub expansions: Vec<ExpansionRow>,
+    /// Stored before the rows of `tasks`, `runs` and `expansions`.
+    pub cleared: Vec<ClearedRows>,
     pub keys: Vec<OnceRow>,
 }
 
 impl Changes {
     pub fn is_empty(&self) -> bool {
-        self.tasks.is_empty() && self.events.is_empty() && self.keys.is_empty()
+        let Self { tasks, runs, events, run_events, expansions, cleared, keys } = self;
+        tasks.is_empty()
+            && runs.is_empty()
+            && events.is_empty()
+            && run_events.is_empty()
+            && expansions.is_empty()
+            && cleared.is_empty()
+            && keys.is_empty()
     }
 }
 
@@ -29,7 +42,39 @@ impl Changes {
 pub struct TaskChange {
     /// The store has no row of it yet.
     pub is_new: bool,
+    /// The row is there, and what the instance is given is another by now: its input and its label.
+    pub is_renewed: bool,
     pub record: Arc<TaskRecord>,
+}
+
+/// What of a run is done again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClearedRows {
+    pub run: RunId,
+    /// Instances that wait for their turn again, and how many tries they may have.
+    pub reset: Vec<(TaskId, u32)>,
+    /// Instances that were never tried.
+    pub removed: Vec<TaskId>,
+    /// Scopes whose list is made anew.
+    pub lists: Vec<u32>,
+}
+
+/// A run that changed, as it is at the end of the batch.
+#[derive(Debug, Clone)]
+pub struct RunChange {
+    pub is_new: bool,
+    /// Of its plan.
+    pub nodes: u32,
+    pub record: Arc<RunRecord>,
+}
+
+/// What a mapped task or group of a run was mapped over.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExpansionRow {
+    pub run: RunId,
+    pub scope: u32,
+    pub total: u32,
+    pub list: TaskResult,
 }
 
 words! {
@@ -48,14 +93,43 @@ words! {
         /// Our side gave an attempt up, at no cost.
         HandedBack = 6 "handed_back",
         Rerun = 7 "rerun",
+        /// Somebody said how it ended.
+        Marked = 8 "marked",
     }
 }
 
-/// One entry of the append-only history.
+words! {
+    /// What happened to a run. Its numbers and those of `EventKind` share a column.
+    RunEventKind {
+        Queued = 21 "run_queued",
+        Started = 22 "run_started",
+        Ended = 23 "run_ended",
+        /// Somebody asked for its end: what runs is stopped, what waits is skipped.
+        Stopping = 24 "run_stopping",
+        TimedOut = 25 "run_timed_out",
+        /// Tasks of it are done again, or somebody said how they ended: the run goes on.
+        Cleared = 26 "run_cleared",
+    }
+}
+
+/// One entry of the append-only history, about a run as a whole.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunEventRow {
+    pub seq: u64,
+    pub run: RunId,
+    pub at: Timestamp,
+    pub event: RunEventKind,
+    pub state: RunState,
+    pub by: Option<Arc<str>>,
+}
+
+/// One entry of the append-only history, about a task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EventRow {
     pub seq: u64,
     pub task: TaskId,
+    /// The run it belongs to.
+    pub run: Option<RunId>,
     /// The task's event before this one; 0 where there is none.
     pub previous: u64,
     pub at: Timestamp,
@@ -125,6 +199,7 @@ impl Engine {
         self.changes.events.push(EventRow {
             seq: self.last_event,
             task: id,
+            run: task.instance.map(|instance| instance.run),
             previous: task.last_event,
             at: note.at,
             event: note.event,
@@ -135,6 +210,22 @@ impl Engine {
             attempt: note.attempt,
         });
         task.last_event = self.last_event;
+    }
+
+    /// Notes that the run has changed: its row goes into the open batch.
+    pub(super) fn touch_run(&mut self, run: &mut Run) {
+        if run.changed_in != self.batch {
+            run.changed_in = self.batch;
+            self.graph.touched.push(run.id);
+        }
+    }
+
+    /// Appends to the history of a run, and touches it.
+    pub(super) fn record_run_event(&mut self, run: &mut Run, event: RunEventKind, by: Option<Arc<str>>, at: Timestamp) {
+        self.touch_run(run);
+        self.last_event += 1;
+        let state = run.state();
+        self.changes.run_events.push(RunEventRow { seq: self.last_event, run: run.id, at, event, state, by });
     }
 
     /// Closes the open batch. Attempts returned with it start when it is durable.
@@ -153,12 +244,27 @@ impl Engine {
             .map(|id| {
                 let task = self.tasks.get_mut(id).expect("a touched task is resident");
                 let is_new = !std::mem::replace(&mut task.stored, true);
-                TaskChange { is_new, record: Arc::new(task.record(*id)) }
+                let is_renewed = std::mem::take(&mut task.is_renewed);
+                TaskChange { is_new, is_renewed, record: Arc::new(task.record(*id)) }
+            })
+            .collect();
+        let runs = std::mem::take(&mut self.graph.touched);
+        changes.runs = runs
+            .iter()
+            .map(|id| {
+                let run = self.graph.runs.get_mut(id).expect("a touched run is resident");
+                let is_new = !std::mem::replace(&mut run.stored, true);
+                RunChange { is_new, nodes: run.plan.nodes.len() as u32, record: Arc::new(run.record()) }
             })
             .collect();
         let batch = self.batch;
         self.batch += 1;
-        Sealed { batch, changes, starts: std::mem::take(&mut self.starts_after_commit) }
+        Sealed {
+            batch,
+            changes,
+            starts: std::mem::take(&mut self.starts_after_commit),
+            evaluations: std::mem::take(&mut self.graph.evaluations_after_commit),
+        }
     }
 
     /// The batch is durable: what need not be in memory leaves it.
@@ -175,6 +281,7 @@ impl Engine {
             self.stop_what_starts_too_late(change.record.id);
             self.leave_if_idle(change.record.id);
         }
+        self.runs_committed(changes);
     }
 
     /// An attempt that waited for this batch starts now. If it was stopped while
@@ -193,4 +300,6 @@ pub struct Sealed {
     pub batch: u64,
     pub changes: Changes,
     pub starts: Vec<Assignment>,
+    /// Questions whose answers need what the batch stores.
+    pub evaluations: Vec<Evaluation>,
 }

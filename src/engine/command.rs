@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::model::run::Instance;
 use crate::model::task::AttemptReport;
-use crate::model::{QueueName, TaskId, TaskRecord, TaskSpec, TaskState, Timestamp};
+use crate::model::{DagId, QueueName, RunId, TaskId, TaskRecord, TaskSpec, TaskState, Timestamp};
 
+use super::graph::{About, Clear, Evaluated, InstanceContext, StoredRun, Trigger};
 use super::ready::ReadyKey;
 
 /// Names one life of a worker. A worker that comes back is another host, so
@@ -74,11 +76,30 @@ pub enum Command {
     HostLost {
         host: HostId,
     },
-    /// The answer to `needs_page`. `complete`: the store has no more behind these rows.
+    /// The answer to `needs_page`.
     PageIn {
         request: PageRequest,
-        rows: Vec<TaskRecord>,
-        complete: bool,
+        page: Page,
+    },
+    Trigger(Box<Trigger>),
+    /// `stored` is what the store says of a run that is not resident.
+    CancelRun {
+        id: RunId,
+        stored: Option<Box<StoredRun>>,
+        by: Arc<str>,
+    },
+    /// Only when nothing waits to become durable.
+    Clear(Box<Clear>),
+    PauseDag {
+        dag: DagId,
+        paused: bool,
+    },
+    /// The answer to an evaluation.
+    Evaluated {
+        run: RunId,
+        ticket: u64,
+        about: About,
+        answer: Evaluated,
     },
     /// Time has passed.
     Advance,
@@ -122,6 +143,27 @@ pub enum PageRequest {
     Ready { queue: QueueName, after: ReadyKey },
     /// Waiting tasks due after (moment, id), in order.
     Due { after: (Timestamp, TaskId) },
+    /// These tasks.
+    Tasks { ids: Vec<TaskId> },
+    /// The run with all that is known of its tasks.
+    Run { id: RunId },
+    /// Queued runs of the DAG behind this one, in order.
+    WaitingRuns { dag: DagId, after: RunId },
+}
+
+/// A part of the store.
+#[derive(Debug, Clone)]
+pub enum Page {
+    /// `complete`: the store has no more behind these rows.
+    Tasks {
+        rows: Vec<TaskRecord>,
+        complete: bool,
+    },
+    Run(Option<Box<StoredRun>>),
+    Runs {
+        ids: Vec<RunId>,
+        complete: bool,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,6 +184,11 @@ pub enum Answer {
     AlreadyEnded,
     NotEnded(TaskState),
     NotFound,
+    RunAccepted(RunId),
+    /// The DAG has a run of this name.
+    RunExists(RunId),
+    /// The task is one of a run, and is changed through it.
+    BelongsTo(Instance),
 }
 
 /// One attempt for a host to run.
@@ -152,4 +199,6 @@ pub struct Assignment {
     pub fence: u32,
     pub try_number: u32,
     pub spec: Arc<TaskSpec>,
+    /// Of a task of a run.
+    pub instance: Option<Box<InstanceContext>>,
 }

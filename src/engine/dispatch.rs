@@ -27,14 +27,20 @@ impl Engine {
         let limits = &task.spec.terms.limits;
         let deadline = now + limits.execution_timeout.get() + self.config.report_grace;
         task.fence += 1;
-        let assignment =
-            Assignment { host, task: id, fence: task.fence, try_number: task.tries_used + 1, spec: task.spec.clone() };
+        let (fence, try_number, spec, instance) = (task.fence, task.tries_used + 1, task.spec.clone(), task.instance);
+        let instance_run = instance.map(|instance| instance.run);
+        let instance = instance.and_then(|instance| self.context_of(instance)).map(Box::new);
+        let assignment = Assignment { host, task: id, fence, try_number, spec, instance };
         self.timers.set_deadline(deadline, id, assignment.fence);
         let found = self.hosts.get_mut(&host).expect("a host with room is known");
         found.enter(Activity::Computing);
         let unseen = found.local && !assignment.spec.terms.grants.reach_outside();
-        let trusted = self.config.cautious_before.is_none_or(|before| id >= before);
-        let starts_after = (!unseen || !trusted).then_some(self.batch);
+        // Of a run's instance the run's age counts: a new life may give it a new id.
+        let age = instance_run.map_or(id.as_u64(), |run| run.as_u64());
+        let trusted = self.config.cautious_before.is_none_or(|before| age >= before);
+        let reads_store = assignment.instance.as_ref().is_some_and(|instance| instance.needs_store());
+        let starts_after = (!unseen || !trusted || reads_store).then_some(self.batch);
+        let task = self.tasks.get_mut(&id).expect("a ready task is resident");
         task.phase = Phase::Running {
             host,
             since: now,
@@ -61,6 +67,7 @@ impl Engine {
         while let Some((id, fence)) = self.timers.pop_deadline(now) {
             self.give_up_waiting_for_report(id, fence, now);
         }
+        self.stop_late_runs(now);
         Answer::Done
     }
 
@@ -118,7 +125,7 @@ mod tests {
 
     use super::super::Command;
     use super::super::scene::{LOCAL, REMOTE, Scene, TASK, cancel, report, reported, spec};
-    use crate::model::{Outcome, TaskId, TaskState};
+    use crate::model::{Outcome, TaskState};
 
     const HOUR: Duration = Duration::from_secs(3600);
 
@@ -128,7 +135,7 @@ mod tests {
         assert_eq!(starts(Scene::new().with_slot(LOCAL).submits(spec(0, HOUR))), (1, 0));
         assert_eq!(starts(Scene::new().with_slot(REMOTE).submits(spec(0, HOUR))), (0, 1));
         let mut after_a_crash = Scene::new().with_slot(LOCAL);
-        after_a_crash.engine.config.cautious_before = Some(TaskId::from_u64(TASK.as_u64() + 1));
+        after_a_crash.engine.config.cautious_before = Some(TASK.as_u64() + 1);
         assert_eq!(starts(after_a_crash.submits(spec(0, HOUR))), (0, 1));
     }
 

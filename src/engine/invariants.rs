@@ -69,11 +69,12 @@ impl Engine {
                         return fail("runs without a deadline");
                     }
                 }
-                Phase::Ended { state } => {
+                Phase::Ended { state, .. } => {
                     if !state.is_final() || task.near {
                         return fail("ended, and yet waits");
                     }
-                    if *state == TaskState::Success && task.last.is_none() {
+                    // Of an instance of a run somebody may have said so.
+                    if *state == TaskState::Success && task.last.is_none() && task.instance.is_none() {
                         return fail("succeeded without an attempt");
                     }
                 }
@@ -82,6 +83,7 @@ impl Engine {
                 return fail("stays in memory though nothing needs it");
             }
         }
+        self.check_runs()?;
         attempts.extend(self.orphans.values().map(|orphan| (orphan.host, orphan.activity)));
         self.check_room(&attempts)?;
         if (near, near_bytes) != (self.near_tasks, self.near_bytes)

@@ -16,6 +16,7 @@ mod cancel;
 pub mod changes;
 pub mod command;
 mod dispatch;
+pub mod graph;
 mod host;
 mod invariants;
 mod page;
@@ -31,14 +32,19 @@ mod task;
 mod timers;
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
-use crate::model::{TaskId, TaskRecord, Timestamp};
+use crate::model::ids::IdSource;
+use crate::model::{DagId, RunId, RunName, TaskId, TaskRecord, Timestamp};
 
-pub use changes::{AttemptRow, Changes, EventKind, EventRow, OnceRow, Sealed, TaskChange};
+pub use changes::{
+    AttemptRow, Changes, ClearedRows, EventKind, EventRow, ExpansionRow, OnceRow, RunChange, RunEventKind, RunEventRow,
+    Sealed, TaskChange,
+};
 
-pub use command::{Answer, Assignment, Command, Earlier, Ending, HostId, Once, PageRequest};
+pub use command::{Answer, Assignment, Command, Earlier, Ending, HostId, Once, Page, PageRequest};
+use graph::{DagRooms, Evaluation, Run};
 use host::{Activity, Host, Orphan};
 pub use page::Overview;
 pub use ready::ReadyKey;
@@ -55,6 +61,11 @@ pub struct EngineConfig {
     pub resident_bytes: usize,
     /// A queue with fewer resident tasks and more in the store is paged in. Default 512.
     pub low_water: usize,
+    /// Instances of one mapped task, or of a mapped group, that are under way at once; the others are made
+    /// when these have ended. Default 1 000.
+    pub open_lanes: usize,
+    /// Runs under way at once, of all DAGs; more wait. Default 10 000.
+    pub resident_runs: usize,
     /// How long after its time-out an attempt's host may take to say so, the loading
     /// of its module included, which may mean to compile it. Default 5 min.
     pub report_grace: Duration,
@@ -64,9 +75,9 @@ pub struct EngineConfig {
     pub lost_attempts: u32,
     /// How long an idempotency key is remembered. Default 24 h.
     pub remember_keys: Duration,
-    /// Tasks older than this start only after their fence is durable. Set after
+    /// Tasks, and tasks of runs, with an id below this start only after their fence is durable. Set after
     /// a crash: one of them may have caused it, and must leave a trace next time.
-    pub cautious_before: Option<TaskId>,
+    pub cautious_before: Option<u64>,
 }
 
 impl Default for EngineConfig {
@@ -75,6 +86,8 @@ impl Default for EngineConfig {
             resident_tasks: 20_000,
             resident_bytes: 64 << 20,
             low_water: 512,
+            open_lanes: 1_000,
+            resident_runs: 10_000,
             report_grace: Duration::from_secs(300),
             stop_grace: Duration::from_secs(2),
             lost_attempts: 3,
@@ -110,6 +123,29 @@ pub struct Engine {
     starts: Vec<Assignment>,
     starts_after_commit: Vec<Assignment>,
     stops: Vec<(HostId, TaskId, u32)>,
+    ids: IdSource,
+    graph: Graph,
+}
+
+/// What the engine knows of runs.
+#[derive(Default)]
+struct Graph {
+    /// Those under way, and those whose last change is not durable.
+    runs: HashMap<RunId, Box<Run>>,
+    rooms: DagRooms,
+    /// Names given to runs that are not durable yet; afterwards the store knows them.
+    recent: HashMap<(DagId, RunName), RunId>,
+    /// Runs that shall go on, and are only in the store.
+    to_fetch: VecDeque<RunId>,
+    /// Runs in which something may follow from what happened elsewhere.
+    to_look_at: Vec<RunId>,
+    may_begin: bool,
+    deadlines: BTreeSet<(Timestamp, RunId)>,
+    /// Tasks to be stopped because their run is.
+    to_stop: Vec<TaskId>,
+    touched: Vec<RunId>,
+    evaluations: Vec<Evaluation>,
+    evaluations_after_commit: Vec<Evaluation>,
 }
 
 /// How full the engine is: resident tasks, attempts, slots.
@@ -133,8 +169,8 @@ impl Gauges {
 }
 
 impl Engine {
-    /// An empty engine whose events continue after `last_event`.
-    pub fn new(config: EngineConfig, last_event: u64) -> Self {
+    /// An empty engine whose events continue after `last_event`, and whose ids after `last_id`.
+    pub fn new(config: EngineConfig, last_event: u64, last_id: Option<u64>) -> Self {
         Self {
             config,
             tasks: HashMap::new(),
@@ -154,7 +190,14 @@ impl Engine {
             starts: Vec::new(),
             starts_after_commit: Vec::new(),
             stops: Vec::new(),
+            ids: IdSource::after(last_id),
+            graph: Graph::default(),
         }
+    }
+
+    /// Gives out the ids of what is submitted.
+    pub fn ids(&mut self) -> &mut IdSource {
+        &mut self.ids
     }
 
     /// Applies one command. Everything it causes, successors and starts
@@ -170,9 +213,15 @@ impl Engine {
             Command::HostJoined { host, slots, waiting, local } => self.host_joined(host, slots, waiting, local),
             Command::HostDraining { host } => self.host_draining(host),
             Command::HostLost { host } => self.host_lost(host, now),
-            Command::PageIn { request, rows, complete } => self.page_in(request, rows, complete),
+            Command::PageIn { request, page } => self.page_in(request, page, now),
             Command::Advance => self.advance(now),
+            Command::Trigger(trigger) => self.trigger(*trigger, now),
+            Command::CancelRun { id, stored, by } => self.cancel_run(id, stored, by, now),
+            Command::Clear(clear) => self.clear(*clear, now),
+            Command::PauseDag { dag, paused } => self.pause_dag(&dag, paused),
+            Command::Evaluated { run, ticket, about, answer } => self.evaluated(run, ticket, about, answer, now),
         };
+        self.go_on_with_runs(now);
         self.dispatch(now);
         self.keep_within_bounds();
         answer
@@ -180,11 +229,15 @@ impl Engine {
 
     /// When `Advance` has to be applied next.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.timers.next()
+        let runs = self.graph.deadlines.first().map(|(deadline, _)| *deadline);
+        self.timers.next().into_iter().chain(runs).min()
     }
 
     /// Which part of the store has to be paged in before anything else happens.
     pub fn needs_page(&self) -> Option<PageRequest> {
+        if let Some(request) = self.needs_for_runs() {
+            return Some(request);
+        }
         let total_full = self.is_full();
         self.ready
             .hungry(self.config.low_water, total_full)
@@ -197,13 +250,22 @@ impl Engine {
         std::mem::take(&mut self.starts)
     }
 
+    /// Questions to answer: nobody outside can tell them before the next commit.
+    pub fn take_evaluations(&mut self) -> Vec<Evaluation> {
+        std::mem::take(&mut self.graph.evaluations)
+    }
+
     /// Guests to stop: host, task, fence.
     pub fn take_stops(&mut self) -> Vec<(HostId, TaskId, u32)> {
         std::mem::take(&mut self.stops)
     }
 
     pub fn has_changes(&self) -> bool {
-        !self.touched.is_empty() || !self.changes.is_empty()
+        // Questions wait for the commit of what they ask about, even where that is long done.
+        !self.touched.is_empty()
+            || !self.graph.touched.is_empty()
+            || !self.changes.is_empty()
+            || !self.graph.evaluations_after_commit.is_empty()
     }
 
     /// Where in the open batch's tasks this task will be found, if it has changed.
@@ -214,6 +276,10 @@ impl Engine {
     /// The task as it is now, committed or not. Not for the eyes of others.
     pub fn peek(&self, id: TaskId) -> Option<TaskRecord> {
         self.tasks.get(&id).map(|task| task.record(id))
+    }
+
+    pub fn has_run(&self, id: RunId) -> bool {
+        self.graph.runs.contains_key(&id)
     }
 
     pub fn is_resident(&self, id: TaskId) -> bool {
@@ -234,11 +300,6 @@ impl Engine {
     /// Whether a task that became ready now would start in the same command.
     pub fn has_room(&self) -> bool {
         self.hosts.values().any(Host::has_room)
-    }
-
-    /// Whether a resident task that has not ended runs this module.
-    pub fn uses_module(&self, module: &crate::model::Digest) -> bool {
-        self.tasks.values().any(|task| task.spec.module == *module && !task.phase.state().is_final())
     }
 
     /// Looks a resident task up, or takes in what the store says of one that is not.

@@ -1,8 +1,8 @@
 //! Which tasks are in memory: waiting, paging in, leaving.
 
-use crate::model::{QueueName, TaskId, TaskRecord};
+use crate::model::{DagId, QueueName, RunId, TaskId, TaskRecord, Timestamp};
 
-use super::command::{Answer, HostId, PageRequest};
+use super::command::{Answer, HostId, Page, PageRequest};
 use super::ready::ReadyKey;
 use super::task::{Phase, Task};
 use super::{Engine, EngineConfig};
@@ -11,6 +11,13 @@ use super::{Engine, EngineConfig};
 #[derive(Debug, Clone, Default)]
 pub struct Overview {
     pub last_event: u64,
+    /// The greatest id of a task or run.
+    pub last_id: Option<u64>,
+    /// Runs under way.
+    pub runs: Vec<RunId>,
+    /// DAGs with queued runs.
+    pub waiting_dags: Vec<DagId>,
+    pub paused_dags: Vec<DagId>,
     /// Queues with ready tasks.
     pub queues: Vec<QueueName>,
     /// Whether a task waits for its time.
@@ -25,7 +32,8 @@ impl Engine {
     /// What ran belongs to `HostId::GONE`: report the attempts that are known to be
     /// over (handed back, say), then apply `HostLost` for it to put back the others.
     pub fn load(config: EngineConfig, overview: Overview) -> Self {
-        let mut engine = Self::new(config, overview.last_event);
+        let mut engine = Self::new(config, overview.last_event, overview.last_id);
+        engine.load_runs(overview.runs, overview.waiting_dags, &overview.paused_dags);
         for queue in overview.queues {
             engine.ready.announce(queue);
         }
@@ -114,9 +122,9 @@ impl Engine {
         self.tasks.remove(&id);
     }
 
-    pub(super) fn page_in(&mut self, request: PageRequest, rows: Vec<TaskRecord>, complete: bool) -> Answer {
-        match request {
-            PageRequest::Ready { queue, .. } => {
+    pub(super) fn page_in(&mut self, request: PageRequest, page: Page, now: Timestamp) -> Answer {
+        match (request, page) {
+            (PageRequest::Ready { queue, .. }, Page::Tasks { rows, complete }) => {
                 let key_of = |row: &TaskRecord| ReadyKey::new(row.spec.priority_weight, row.id);
                 let end = rows.last().map(key_of).filter(|_| !complete);
                 let fresh = self.take_in(rows);
@@ -124,13 +132,19 @@ impl Engine {
                 let reached = self.ready.page_in(&queue, &keys, end);
                 fresh.into_iter().chain(reached).for_each(|id| self.mark_near(id));
             }
-            PageRequest::Due { .. } => {
+            (PageRequest::Due { .. }, Page::Tasks { rows, complete }) => {
                 let end = rows.last().and_then(|row| Some((row.due_at?, row.id))).filter(|_| !complete);
                 let fresh = self.take_in(rows);
                 let keys: Vec<_> = fresh.iter().filter_map(|id| Some((self.tasks[id].due()?, *id))).collect();
                 let reached = self.timers.page_in(&keys, end);
                 fresh.into_iter().chain(reached).for_each(|id| self.mark_near(id));
             }
+            (PageRequest::Tasks { .. }, Page::Tasks { rows, .. }) => self.tasks_to_stop_in(rows, now),
+            (PageRequest::Run { .. }, Page::Run(run)) => self.run_in(run.map(|run| *run), now),
+            (PageRequest::WaitingRuns { dag, .. }, Page::Runs { ids, complete }) => {
+                self.waiting_runs_in(&dag, &ids, complete);
+            }
+            (request, _) => unreachable!("{request:?} is answered by another page"),
         }
         Answer::Done
     }
@@ -185,7 +199,10 @@ mod tests {
         let mut engine = Engine::load(config, Overview { queues: vec![spec.queue.clone()], ..Overview::default() });
         let now = Scene::new().now;
         let request = engine.needs_page().expect("the store has ready tasks");
-        engine.apply(Command::PageIn { request, rows: (1..10).map(row).collect(), complete: false }, now);
+        engine.apply(
+            Command::PageIn { request, page: Page::Tasks { rows: (1..10).map(row).collect(), complete: false } },
+            now,
+        );
         assert_eq!((engine.needs_page(), engine.check()), (None, Ok(())));
     }
 

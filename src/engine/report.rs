@@ -40,6 +40,7 @@ impl Engine {
             return Answer::Fenced;
         }
         let activity = *activity;
+        let ending = self.check_choice(id, ending);
         self.timers.clear_deadline(*deadline, id, fence);
         self.give_back_room(host, activity);
         self.conclude(id, ending, seed, now);
@@ -109,9 +110,11 @@ impl Engine {
             Next::End(last_outcome) => {
                 let last = task.last.as_mut().expect("an attempt that ends a task is its last");
                 last.outcome = last_outcome;
-                task.phase = Phase::Ended { state: final_state(last_outcome) };
+                let at = last.ended_at;
+                task.phase = Phase::Ended { state: final_state(last_outcome), at };
                 let end = AttemptEnd { outcome: Some(last_outcome), by: stopped_by, try_number, row };
                 self.record_end(id, EventKind::Ended, end, now);
+                self.after_end(id, now);
             }
             Next::Again { after, event } => {
                 task.phase = if after.is_zero() { Phase::Queued } else { Phase::UpForRetry { due: now + after } };

@@ -18,6 +18,10 @@ impl Engine {
         now: Timestamp,
     ) -> Answer {
         let Some(task) = self.adopt(id, stored) else { return Answer::NotFound };
+        if let Some(instance) = task.instance {
+            self.leave_if_idle(id);
+            return Answer::BelongsTo(instance);
+        }
         if !matches!(task.phase, Phase::Ended { .. }) {
             let state = task.phase.state();
             // What was taken in only to look at it is still the store's.

@@ -23,7 +23,7 @@ pub(super) struct Scene {
 impl Scene {
     /// An engine without a slot.
     pub(super) fn new() -> Self {
-        Self { engine: Engine::new(EngineConfig::default(), 0), now: Timestamp::from_millis(1_000_000) }
+        Self { engine: Engine::new(EngineConfig::default(), 0, None), now: Timestamp::from_millis(1_000_000) }
     }
 
     pub(super) fn with_slot(self, host: HostId) -> Self {

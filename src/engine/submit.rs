@@ -22,9 +22,7 @@ impl Engine {
             if let Some(answer) = self.answer_from_before(&once, now) {
                 return answer;
             }
-            let row = OnceRow { key: once.key, body: once.body, task: id, at: now };
-            self.recent_keys.insert(once.key, row);
-            self.changes.keys.push(row);
+            self.remember_key(&once, id, now);
         }
         self.tasks.insert(id, Task::new(spec, now));
         self.record_event(id, changes::EventNote { by: Some(by), ..EventKind::Submitted.note(now) });
@@ -32,7 +30,14 @@ impl Engine {
         Answer::Accepted(id)
     }
 
-    fn answer_from_before(&self, once: &Once, now: Timestamp) -> Option<Answer> {
+    /// The key stands for this from here on.
+    pub(super) fn remember_key(&mut self, once: &Once, id: TaskId, now: Timestamp) {
+        let row = OnceRow { key: once.key, body: once.body, task: id, at: now };
+        self.recent_keys.insert(once.key, row);
+        self.changes.keys.push(row);
+    }
+
+    pub(super) fn answer_from_before(&self, once: &Once, now: Timestamp) -> Option<Answer> {
         let (task, body) = match (self.recent_keys.get(&once.key), &once.earlier) {
             (Some(recent), _) => (recent.task, recent.body),
             (None, Some(earlier)) if now < earlier.at + self.config.remember_keys => (earlier.task, earlier.body),

@@ -2,16 +2,22 @@
 
 use std::sync::Arc;
 
+use crate::model::run::Instance;
 use crate::model::task::TaskResult;
 use crate::model::{Outcome, QueueName, TaskError, TaskId, TaskRecord, TaskSpec, TaskState, Timestamp, Usage};
 
 use super::command::HostId;
+use super::graph::Tries;
 use super::host::Activity;
 use super::ready::ReadyKey;
 
 #[derive(Debug, Clone)]
 pub(super) struct Task {
     pub spec: Arc<TaskSpec>,
+    /// Which task of which run it is.
+    pub instance: Option<Instance>,
+    /// What a mapped instance is called.
+    pub label: Option<Arc<str>>,
     pub phase: Phase,
     /// Tries that ended and counted.
     pub tries_used: u32,
@@ -22,9 +28,13 @@ pub(super) struct Task {
     pub lost_in_row: u32,
     pub queued_at: Timestamp,
     pub last: Option<LastAttempt>,
+    /// Why it ended without an attempt.
+    pub unstarted_error: Option<Arc<TaskError>>,
     pub last_event: u64,
     /// Whether the store has a row of it.
     pub stored: bool,
+    /// What it is given is not what its row says.
+    pub is_renewed: bool,
     /// Waits among the near ones, and so stays in memory.
     pub near: bool,
     /// The batch of its last change, and its place there.
@@ -53,6 +63,7 @@ pub(super) enum Phase {
     },
     Ended {
         state: TaskState,
+        at: Timestamp,
     },
 }
 
@@ -71,7 +82,7 @@ impl Phase {
             Phase::Queued => TaskState::Queued,
             Phase::Running { .. } => TaskState::Running,
             Phase::UpForRetry { .. } => TaskState::UpForRetry,
-            Phase::Ended { state } => *state,
+            Phase::Ended { state, .. } => *state,
         }
     }
 }
@@ -94,17 +105,33 @@ impl Task {
         Self {
             max_tries: spec.terms.retry.retries + 1,
             spec,
+            instance: None,
+            label: None,
             phase,
             tries_used: 0,
             fence: 0,
             lost_in_row: 0,
             queued_at: now,
             last: None,
+            unstarted_error: None,
             last_event: 0,
             stored: false,
+            is_renewed: false,
             near: false,
             changed_in: 0,
             place_in_batch: 0,
+        }
+    }
+
+    /// A task that is done again: its tries count on.
+    pub(super) fn again(spec: Arc<TaskSpec>, tries: Tries, now: Timestamp) -> Self {
+        Self {
+            tries_used: tries.used,
+            max_tries: tries.most,
+            fence: tries.fence,
+            last_event: tries.last_event,
+            stored: true,
+            ..Self::new(spec, now)
         }
     }
 
@@ -116,13 +143,13 @@ impl Task {
             }
             Phase::Queued => (last.and_then(|last| last.started_at), None, None, self.tries_used),
             Phase::Running { since, .. } => (Some(*since), None, None, self.tries_used + 1),
-            Phase::Ended { .. } => {
-                (last.and_then(|last| last.started_at), last.map(|last| last.ended_at), None, self.tries_used)
-            }
+            Phase::Ended { at, .. } => (last.and_then(|last| last.started_at), Some(*at), None, self.tries_used),
         };
         TaskRecord {
             id,
             spec: self.spec.clone(),
+            instance: self.instance,
+            label: self.label.clone(),
             state: self.phase.state(),
             outcome: last.map(|last| last.outcome),
             try_number,
@@ -134,8 +161,9 @@ impl Task {
             start_date,
             end_date,
             result: last.and_then(|last| last.result.clone()),
-            error: last.and_then(|last| last.error.clone()),
+            error: last.and_then(|last| last.error.clone()).or_else(|| self.unstarted_error.clone()),
             usage: last.map(|last| last.usage).unwrap_or_default(),
+            note: None,
             last_event: self.last_event,
         }
     }
@@ -156,7 +184,7 @@ impl Task {
                 activity: Activity::Computing,
             },
             TaskState::UpForRetry => Phase::UpForRetry { due: record.due_at.unwrap_or(record.queued_at) },
-            state => Phase::Ended { state },
+            state => Phase::Ended { state, at: record.end_date.unwrap_or(record.queued_at) },
         };
         let running = record.state == TaskState::Running;
         let started_at = if running { None } else { record.start_date };
@@ -166,6 +194,9 @@ impl Task {
             fence: record.fence,
             lost_in_row: record.lost_in_row,
             queued_at: record.queued_at,
+            instance: record.instance,
+            label: record.label,
+            unstarted_error: record.error.clone().filter(|_| record.outcome.is_none()),
             last: record.outcome.map(|outcome| LastAttempt {
                 outcome,
                 started_at,
@@ -178,6 +209,7 @@ impl Task {
             spec: record.spec,
             phase,
             stored: true,
+            is_renewed: false,
             near: false,
             changed_in: 0,
             place_in_batch: 0,

@@ -3,6 +3,8 @@
 //! A package of its own because `jsonschema` is generic throughout: whoever calls
 //! it compiles it, 30 000 functions of it, each time anew. Here it is once.
 
+mod cost;
+
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
 
@@ -24,7 +26,9 @@ pub struct Problem {
 
 impl Schema {
     /// Fetches nothing that the schema refers to, and matches its patterns in linear time.
+    /// A schema that would cost too much to check against is refused.
     pub fn compile(schema: &Value) -> Result<Self, String> {
+        cost::bound(schema)?;
         jsonschema::options()
             .offline()
             .with_pattern_options(PatternOptions::regex().size_limit(MAX_PATTERN_BYTES))

@@ -15,6 +15,10 @@ impl Json {
         Self(Arc::from(RawValue::from_string("null".to_owned()).expect("null is JSON")))
     }
 
+    pub fn empty_list() -> Self {
+        Self(Arc::from(RawValue::from_string("[]".to_owned()).expect("an empty list is JSON")))
+    }
+
     /// Checks the text and keeps it as it is.
     pub fn parse(text: String) -> Result<Self, serde_json::Error> {
         RawValue::from_string(text).map(|raw| Self(raw.into()))

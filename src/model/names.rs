@@ -1,4 +1,4 @@
-//! Names that people choose: of modules, tags and queues.
+//! Names that people choose: of modules, tags, queues and runs.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,16 +8,20 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` is not the name of a {what}: use 1 to {max} letters, digits and `.` `_` `-`, with a letter or digit first"
+    "`{text}` is not the name of a {what}: use 1 to {max} letters, digits and {others}, with a letter or digit first"
 )]
 pub struct NotAName {
     text: String,
     what: &'static str,
     max: usize,
+    others: &'static str,
 }
 
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal) => {
+        name!($(#[$doc])* $name, $what, $max, "`.` `_` `-`", '.' | '_' | '-');
+    };
+    ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal, $others:literal, $allowed:pat) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(Arc<str>);
@@ -33,12 +37,12 @@ macro_rules! name {
 
             fn from_str(text: &str) -> Result<Self, NotAName> {
                 let well_formed = (1..=$max).contains(&text.len())
-                    && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+                    && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, $allowed))
                     && text.as_bytes()[0].is_ascii_alphanumeric();
                 if well_formed {
                     Ok(Self(text.into()))
                 } else {
-                    Err(NotAName { text: text.chars().take(100).collect(), what: $what, max: $max })
+                    Err(NotAName { text: text.chars().take(100).collect(), what: $what, max: $max, others: $others })
                 }
             }
         }
@@ -81,6 +85,10 @@ name!(
 name!(
     /// Names a queue, where ready task instances wait.
     QueueName, "queue", 64
+);
+name!(
+    /// What the caller calls a run of a DAG: `manual__2026-11-23T08:00:00+00:00`.
+    RunName, "run", 250, "`.` `_` `-` `~` `:` `+`", '.' | '_' | '-' | '~' | ':' | '+'
 );
 
 impl Default for QueueName {

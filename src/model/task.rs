@@ -5,7 +5,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::run::Instance;
 use super::{Digest, Grants, Json, Limits, Outcome, QueueName, RetryAdvice, RetryPolicy, TaskId, TaskState, Timestamp};
+
+/// Arguments of a command-line program.
+pub const MAX_ARGS: usize = 1_000;
+/// All of them, each with the NUL behind it.
+pub const MAX_ARGS_BYTES: usize = 128 << 10;
 
 /// What was asked for. Fixed when the task is accepted.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,6 +65,10 @@ fn are_none(grants: &Arc<Grants>) -> bool {
 pub struct TaskRecord {
     pub id: TaskId,
     pub spec: Arc<TaskSpec>,
+    /// Which task of which run it is; none for a single task.
+    pub instance: Option<Instance>,
+    /// What a mapped instance is called, by `map_index_template`.
+    pub label: Option<Arc<str>>,
     pub state: TaskState,
     /// How the last attempt ended.
     pub outcome: Option<Outcome>,
@@ -78,8 +88,18 @@ pub struct TaskRecord {
     pub result: Option<TaskResult>,
     pub error: Option<Arc<TaskError>>,
     pub usage: Usage,
+    /// Somebody's remark, as far as it was read: the engine does not keep it.
+    pub note: Option<Arc<str>>,
     /// The task's newest event; its events are chained backwards from here.
     pub last_event: u64,
+}
+
+impl TaskRecord {
+    /// The place in its run of an instance that waits for its turn to be done again; none otherwise.
+    pub fn waits_for_its_turn(&self) -> Option<Instance> {
+        let waits = self.state == TaskState::Scheduled && self.due_at.is_none();
+        self.instance.filter(|_| waits)
+    }
 }
 
 /// What a successful attempt returned.

@@ -9,3 +9,8 @@ pub fn noop() -> Vec<u8> {
 pub fn one_line() -> Vec<u8> {
     wat::parse_str(include_str!("guests/one_line.wat")).expect("the text of the guest is well-formed")
 }
+
+/// Exports `fibonacci: func(n: u32) -> u64`, which computes and imports nothing.
+pub fn fibonacci() -> Vec<u8> {
+    wat::parse_str(include_str!("guests/fibonacci.wat")).expect("the text of the guest is well-formed")
+}

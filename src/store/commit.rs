@@ -7,16 +7,40 @@ use rusqlite::{Connection, ErrorCode, params};
 
 use crate::engine::{Changes, EventRow, OnceRow};
 use crate::model::task::{AttemptLog, SegmentPiece, TaskResult};
-use crate::model::{Digest, ModuleInfo, ModuleName, Tag, TaskRecord, Timestamp};
+use crate::model::{Digest, ModuleInfo, ModuleName, RunId, Tag, TaskId, TaskRecord, Timestamp};
 
 use super::checkpoints::Checkpoints;
+use super::dags::{DagChange, write_dag};
 use super::rows::{INLINE_INPUT_BYTES, default_terms};
+use super::runs::{write_cleared, write_expansions, write_run_events, write_runs};
 
 /// What one commit stores.
 #[derive(Debug, Default)]
 pub struct Batch {
     pub changes: Changes,
     pub modules: Vec<ModuleChange>,
+    pub dags: Vec<DagChange>,
+    pub notes: Vec<NoteChange>,
+}
+
+impl Batch {
+    pub fn is_empty(&self) -> bool {
+        let Self { changes, modules, dags, notes } = self;
+        changes.is_empty() && modules.is_empty() && dags.is_empty() && notes.is_empty()
+    }
+}
+
+/// What somebody remarks on a run or a task. None takes it away.
+#[derive(Debug, Clone)]
+pub struct NoteChange {
+    pub of: Noted,
+    pub note: Option<Arc<str>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noted {
+    Task(TaskId),
+    Run(RunId),
 }
 
 #[derive(Debug, Clone)]
@@ -98,11 +122,21 @@ impl Writer {
 
 fn write(connection: &mut Connection, batch: &Batch) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    write_cleared(&transaction, &batch.changes.cleared)?;
     write_tasks(&transaction, batch)?;
     write_events(&transaction, &batch.changes.events)?;
+    write_runs(&transaction, &batch.changes.runs)?;
+    write_run_events(&transaction, &batch.changes.run_events)?;
+    write_expansions(&transaction, &batch.changes.expansions)?;
     write_keys(&transaction, &batch.changes.keys)?;
     for change in &batch.modules {
         write_module(&transaction, change)?;
+    }
+    for change in &batch.dags {
+        write_dag(&transaction, change)?;
+    }
+    for note in &batch.notes {
+        write_note(&transaction, note)?;
     }
     transaction.commit()
 }
@@ -112,9 +146,9 @@ fn write_tasks(connection: &Connection, batch: &Batch) -> rusqlite::Result<()> {
         "INSERT INTO tasks (id, state, outcome, module, function, queue, priority_weight, not_before, labels, terms,
                             input, try_number, max_tries, fence, lost_in_row, due_at, queued_at, start_date, end_date,
                             result, result_digest, result_bytes, error, cpu_us, peak_memory_bytes, host_bytes,
-                            log_bytes, host_calls, last_event, args)
+                            log_bytes, host_calls, last_event, args, run, node, map_index, map_label)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
-                 ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30)",
+                 ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34)",
     )?;
     let mut update = connection.prepare_cached(
         "UPDATE tasks SET state = ?2, outcome = ?3, try_number = ?4, max_tries = ?5, fence = ?6, lost_in_row = ?7,
@@ -169,6 +203,10 @@ fn write_tasks(connection: &Connection, batch: &Batch) -> rusqlite::Result<()> {
                 task.usage.host_calls as i64,
                 task.last_event as i64,
                 args,
+                task.instance.map(|instance| instance.run.as_u64() as i64),
+                task.instance.map(|instance| instance.node),
+                task.instance.and_then(|instance| instance.map_index),
+                task.label.as_deref(),
             ])?;
         } else {
             let updated = update.execute(params![
@@ -194,6 +232,9 @@ fn write_tasks(connection: &Connection, batch: &Batch) -> rusqlite::Result<()> {
                 task.usage.host_calls as i64,
                 task.last_event as i64,
             ])?;
+            if change.is_renewed {
+                renew_input(connection, task)?;
+            }
             if updated != 1 {
                 // Retention took it meanwhile. Whoever asked for the change is told so.
                 return Err(rusqlite::Error::StatementChangedRows(updated));
@@ -201,6 +242,20 @@ fn write_tasks(connection: &Connection, batch: &Batch) -> rusqlite::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The instance is done again, and its list was made anew.
+fn renew_input(connection: &Connection, task: &TaskRecord) -> rusqlite::Result<()> {
+    let (id, input) = (task.id.as_u64() as i64, task.spec.input.as_str());
+    let inline = input.len() <= INLINE_INPUT_BYTES;
+    connection.prepare_cached("DELETE FROM inputs WHERE task = ?1")?.execute([id])?;
+    if !inline {
+        connection.prepare_cached("INSERT INTO inputs (task, body) VALUES (?1, ?2)")?.execute(params![id, input])?;
+    }
+    connection
+        .prepare_cached("UPDATE tasks SET input = ?2, map_label = ?3 WHERE id = ?1")?
+        .execute(params![id, inline.then_some(input), task.label.as_deref()])
+        .map(drop)
 }
 
 /// What needs a word before it is a column.
@@ -239,19 +294,20 @@ impl<'a> Cells<'a> {
 
 fn write_events(connection: &Connection, events: &[EventRow]) -> rusqlite::Result<()> {
     let mut insert = connection.prepare_cached(
-        "INSERT INTO events (seq, task, previous, at, event, try_number, state, outcome, by)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        "INSERT INTO events (seq, task, previous, at, event, try_number, state, outcome, by, run)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?;
     let mut insert_end = connection.prepare_cached(
-        "INSERT INTO events (seq, task, previous, at, event, try_number, state, outcome, by, fence, started_at, error,
-                             cpu_us, peak_memory_bytes, host_bytes, log_bytes, host_calls)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+        "INSERT INTO events (seq, task, previous, at, event, try_number, state, outcome, by, run, fence, started_at,
+                             error, cpu_us, peak_memory_bytes, host_bytes, log_bytes, host_calls)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
     )?;
     for event in events {
         let seq = event.seq as i64;
         let task = event.task.as_u64() as i64;
         let outcome = event.outcome.map(|outcome| outcome.code());
         let by = event.by.as_deref();
+        let run = event.run.map(|run| run.as_u64() as i64);
         match &event.attempt {
             None => insert.execute(params![
                 seq,
@@ -262,7 +318,8 @@ fn write_events(connection: &Connection, events: &[EventRow]) -> rusqlite::Resul
                 event.try_number,
                 event.state.code(),
                 outcome,
-                by
+                by,
+                run,
             ])?,
             Some(attempt) => {
                 write_log(connection, seq, &attempt.log)?;
@@ -276,6 +333,7 @@ fn write_events(connection: &Connection, events: &[EventRow]) -> rusqlite::Resul
                     event.state.code(),
                     outcome,
                     by,
+                    run,
                     attempt.fence,
                     attempt.started_at.as_micros(),
                     attempt.error.as_deref().map(as_json),
@@ -332,6 +390,14 @@ fn write_keys(connection: &Connection, keys: &[OnceRow]) -> rusqlite::Result<()>
         insert.execute(params![row.key, row.body, row.task.as_u64() as i64, row.at.as_micros()])?;
     }
     Ok(())
+}
+
+fn write_note(connection: &Connection, change: &NoteChange) -> rusqlite::Result<()> {
+    let (sql, id) = match change.of {
+        Noted::Task(id) => ("UPDATE tasks SET note = ?2 WHERE id = ?1", id.as_u64()),
+        Noted::Run(id) => ("UPDATE runs SET note = ?2 WHERE id = ?1", id.as_u64()),
+    };
+    connection.prepare_cached(sql)?.execute(params![id as i64, change.note.as_deref()]).map(drop)
 }
 
 fn write_module(connection: &Connection, change: &ModuleChange) -> rusqlite::Result<()> {

@@ -2,8 +2,9 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::engine::{Earlier, Overview, PageRequest};
-use crate::model::{TaskId, TaskRecord, TaskState, Timestamp};
+use crate::engine::{Earlier, Overview, Page, PageRequest};
+use crate::model::run::Instance;
+use crate::model::{RunId, TaskId, TaskRecord, TaskState, Timestamp};
 
 use super::commit::{CommitError, why};
 use super::rows::{TASK_COLUMNS, task_from_row};
@@ -16,7 +17,7 @@ const PAGE_BYTES: usize = 2 << 20;
 /// reads and pages of bounded size, microseconds each.
 #[derive(Debug)]
 pub struct History {
-    connection: Connection,
+    pub(super) connection: Connection,
 }
 
 impl History {
@@ -51,6 +52,10 @@ impl History {
             let running = running.query_map([TaskState::Running.code()], task_from_row)?;
             Ok(Overview {
                 last_event: (last_event.unwrap_or(0) as u64).max(kept),
+                last_id: self.greatest_id()?,
+                runs: self.running_runs()?,
+                waiting_dags: self.dags_with_queued_runs()?,
+                paused_dags: self.paused_dags()?,
                 queues: self.queues()?,
                 has_due,
                 running: running.collect::<rusqlite::Result<_>>()?,
@@ -76,8 +81,8 @@ impl History {
     }
 
     /// The rows behind the request's key, in order; and whether there is nothing behind them.
-    pub fn page(&self, request: &PageRequest) -> Result<(Vec<TaskRecord>, bool), CommitError> {
-        let read = || -> rusqlite::Result<(Vec<TaskRecord>, bool)> {
+    pub fn page(&self, request: &PageRequest) -> Result<Page, CommitError> {
+        let read = || -> rusqlite::Result<Page> {
             match request {
                 PageRequest::Ready { queue, after } => {
                     let (state, queue) = (TaskState::Queued.code(), queue.as_str());
@@ -97,6 +102,18 @@ impl History {
                     page.fill(statement.query(params![due.as_micros(), id.as_u64() as i64])?)?;
                     Ok(page.finish())
                 }
+                PageRequest::Tasks { ids } => {
+                    let sql = format!("SELECT {TASK_COLUMNS} FROM tasks WHERE id = ?1");
+                    let mut statement = self.connection.prepare_cached(&sql)?;
+                    let mut rows = Vec::with_capacity(ids.len());
+                    for id in ids {
+                        rows.extend(statement.query_row([id.as_u64() as i64], task_from_row).optional()?);
+                    }
+                    Ok(Page::Tasks { rows, complete: true })
+                }
+                PageRequest::WaitingRuns { dag, after } => self.waiting_runs(dag, *after),
+                // Its plan is not the store's: see `run_record` and `stored_run`.
+                PageRequest::Run { .. } => Ok(Page::Run(None)),
             }
         };
         read().map_err(why)
@@ -109,15 +126,40 @@ impl History {
             .map_err(why)
     }
 
+    /// Which task of which run the id is kept for, where its turn has not come.
+    pub fn instance_to_come(&self, id: TaskId) -> Result<Option<Instance>, CommitError> {
+        let find = || -> rusqlite::Result<Option<Instance>> {
+            let mut statement = self
+                .connection
+                .prepare_cached("SELECT id, first_task, nodes FROM runs WHERE id < ?1 ORDER BY id DESC LIMIT 1")?;
+            let found = statement.query_row([id.as_u64() as i64], |row| {
+                let run = RunId::from_u64(row.get::<_, i64>(0)? as u64);
+                let node = id.as_u64().checked_sub(row.get::<_, i64>(1)? as u64);
+                let nodes: u32 = row.get(2)?;
+                let node = node.and_then(|node| u32::try_from(node).ok()).filter(|node| *node < nodes);
+                Ok(node.map(|node| Instance { run, node, map_index: None }))
+            });
+            Ok(found.optional()?.flatten())
+        };
+        find().map_err(why)
+    }
+
     pub fn idempotency_key(&self, key: &[u8; 32]) -> Result<Option<Earlier>, CommitError> {
         earlier(&self.connection, key).map_err(why)
     }
 
-    /// The greatest id given out.
-    pub fn last_task(&self) -> Result<Option<TaskId>, CommitError> {
-        let last: Option<i64> =
-            self.connection.query_row("SELECT max(id) FROM tasks", [], |row| row.get(0)).map_err(why)?;
-        Ok(last.map(|id| TaskId::from_u64(id as u64)))
+    /// The greatest id given out, to a task or to a run and its tasks.
+    pub fn last_id(&self) -> Result<Option<u64>, CommitError> {
+        self.greatest_id().map_err(why)
+    }
+
+    fn greatest_id(&self) -> rusqlite::Result<Option<u64>> {
+        let task: Option<i64> = self.connection.query_row("SELECT max(id) FROM tasks", [], |row| row.get(0))?;
+        let run: Option<i64> = self
+            .connection
+            .query_row("SELECT first_task + nodes FROM runs ORDER BY id DESC LIMIT 1", [], |row| row.get(0))
+            .optional()?;
+        Ok(task.max(run).map(|id| id as u64))
     }
 }
 
@@ -190,9 +232,9 @@ impl PageOfRows {
         Ok(())
     }
 
-    fn finish(self) -> (Vec<TaskRecord>, bool) {
+    fn finish(self) -> Page {
         // A page that is exactly full may have more behind it: the next one tells.
         let complete = !self.more && !self.is_full();
-        (self.rows, complete)
+        Page::Tasks { rows: self.rows, complete }
     }
 }

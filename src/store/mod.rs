@@ -6,11 +6,15 @@
 
 mod checkpoints;
 mod commit;
+pub mod dag_reads;
+mod dags;
 mod load;
 pub mod modules;
 mod reads;
 mod retention;
 mod rows;
+pub mod run_reads;
+mod runs;
 #[cfg(test)]
 mod tests;
 
@@ -22,13 +26,16 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use checkpoints::Checkpoints;
-pub use commit::{Batch, CommitError, ModuleChange, Writer};
+pub use commit::{Batch, CommitError, ModuleChange, NoteChange, Noted, Writer};
+pub use dags::DagChange;
 pub use load::History;
-pub use reads::{AttemptRecord, EventRecord, Page, ReadError, Reader, Reads, TaskFilter};
+pub use reads::{AttemptRecord, EventRecord, Happened, Page, ReadError, Reader, Reads, TaskFilter};
 pub use retention::Swept;
+pub use runs::KeptResult;
 
 /// What brings the schema from each version to the next. An older one is brought up; a newer one is refused.
-const MIGRATIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+const MIGRATIONS: [&str; 3] =
+    [include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
 
 /// The schema this program writes.
 const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;

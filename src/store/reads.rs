@@ -7,9 +7,11 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::engine::EventKind;
+use crate::engine::{EventKind, RunEventKind};
 use crate::model::task::AttemptLog;
-use crate::model::{Digest, Outcome, QueueName, TaskError, TaskId, TaskRecord, TaskState, Timestamp, Usage};
+use crate::model::{
+    Digest, Outcome, QueueName, RunId, RunState, TaskError, TaskId, TaskRecord, TaskState, Timestamp, Usage,
+};
 
 use super::load::earlier;
 use super::rows::{TASK_COLUMNS, error, outcome, state, task_from_row, time, unknown, usage};
@@ -96,11 +98,21 @@ pub struct TaskFilter {
     pub label: Option<(String, String)>,
 }
 
-/// A page, and where the next one begins.
+/// A page, and where the next one begins: a number, or a key.
 #[derive(Debug, Clone)]
-pub struct Page<T> {
+pub struct Page<T, C = u64> {
     pub items: Vec<T>,
-    pub next_cursor: Option<u64>,
+    pub next_cursor: Option<C>,
+}
+
+impl<T, C> Page<T, C> {
+    /// Of the items that were found, one more than there is room for where there are more.
+    pub(super) fn of(mut items: Vec<T>, limit: usize, cursor: impl FnOnce(&T) -> C) -> Self {
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next_cursor = items.last().filter(|_| more).map(cursor);
+        Self { items, next_cursor }
+    }
 }
 
 /// An attempt that has ended, or runs.
@@ -120,16 +132,21 @@ pub struct AttemptRecord {
 pub struct EventRecord {
     pub seq: u64,
     pub at: Timestamp,
-    pub event: EventKind,
-    pub task: TaskId,
-    pub try_number: u32,
-    pub state: TaskState,
-    pub outcome: Option<Outcome>,
+    /// The run that it is about, or that its task belongs to.
+    pub run: Option<RunId>,
+    pub happened: Happened,
     pub by: Option<String>,
 }
 
+/// What happened to whom, and the state afterwards.
+#[derive(Debug, Clone)]
+pub enum Happened {
+    Task { task: TaskId, event: EventKind, try_number: u32, state: TaskState, outcome: Option<Outcome> },
+    Run { event: RunEventKind, state: RunState },
+}
+
 /// Rows a filtered list looks at before it gives what it has and a cursor.
-const SCAN_ROWS: i64 = 50_000;
+pub(super) const SCAN_ROWS: i64 = 50_000;
 
 impl Reader<'_> {
     pub fn task(&self, id: TaskId) -> Result<Option<TaskRecord>, ReadError> {
@@ -175,16 +192,16 @@ impl Reader<'_> {
     pub fn attempts(&self, id: TaskId) -> Result<Vec<AttemptRecord>, ReadError> {
         let Some(task) = self.task(id)? else { return Ok(Vec::new()) };
         let mut attempts: Vec<AttemptRecord> = self.chain(&task, |row| {
-            let Some(fence) = row.get::<_, Option<u32>>(8)? else { return Ok(None) };
+            let Some(fence) = row.get::<_, Option<u32>>(9)? else { return Ok(None) };
             let event = event_kind(row, 3)?;
             Ok(Some(AttemptRecord {
                 try_number: row.get(4)?,
                 fence,
                 outcome: if event == EventKind::HandedBack { None } else { outcome(row, 6)? },
-                start_date: time(row, 9)?.unwrap_or(task.queued_at),
+                start_date: time(row, 10)?.unwrap_or(task.queued_at),
                 end_date: time(row, 2)?,
-                error: error(row, 10)?,
-                usage: usage(row, 11)?,
+                error: error(row, 11)?,
+                usage: usage(row, 12)?,
             }))
         })?;
         attempts.reverse();
@@ -213,7 +230,8 @@ impl Reader<'_> {
     /// The change feed of everything.
     pub fn events(&self, after: u64, limit: usize) -> Result<Vec<EventRecord>, ReadError> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT seq, task, at, event, try_number, state, outcome, by FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+            "SELECT seq, task, at, event, try_number, state, outcome, by, run
+             FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2",
         )?;
         let events = statement.query_map([after as i64, limit as i64], event_from_row)?;
         Ok(events.collect::<rusqlite::Result<_>>()?)
@@ -230,7 +248,7 @@ impl Reader<'_> {
         let Some(task) = self.task(id)? else { return Ok(None) };
         let closed = self.chain(&task, |row| {
             let (seq, this): (i64, u32) = (row.get(0)?, row.get(4)?);
-            let ended = row.get::<_, Option<u32>>(8)?.is_some();
+            let ended = row.get::<_, Option<u32>>(9)?.is_some();
             Ok((ended && try_number.is_none_or(|wanted| wanted == this)).then_some(seq))
         })?;
         let Some(event) = closed.first() else { return Ok(None) };
@@ -264,7 +282,7 @@ impl Reader<'_> {
         mut take: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<Option<T>>,
     ) -> Result<Vec<T>, ReadError> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT seq, task, at, event, try_number, state, outcome, by, fence, started_at, error, cpu_us,
+            "SELECT seq, task, at, event, try_number, state, outcome, by, run, fence, started_at, error, cpu_us,
                     peak_memory_bytes, host_bytes, log_bytes, host_calls, previous
              FROM events WHERE seq = ?1",
         )?;
@@ -274,7 +292,7 @@ impl Reader<'_> {
             let mut rows = statement.query([next])?;
             let Some(row) = rows.next()? else { break };
             found.extend(take(row)?);
-            next = row.get(16)?;
+            next = row.get(17)?;
         }
         Ok(found)
     }
@@ -340,15 +358,26 @@ fn event_kind(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<EventK
     EventKind::from_code(row.get(column)?).ok_or_else(|| unknown(column, "an event"))
 }
 
-fn event_from_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<EventRecord> {
+/// Nine columns: `seq, task, at, event, try_number, state, outcome, by, run`.
+pub(super) fn event_from_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<EventRecord> {
+    let happened = match row.get::<_, i64>(1)? {
+        0 => Happened::Run {
+            event: RunEventKind::from_code(row.get(3)?).ok_or_else(|| unknown(3, "an event of a run"))?,
+            state: RunState::from_code(row.get(5)?).ok_or_else(|| unknown(5, "a state of a run"))?,
+        },
+        task => Happened::Task {
+            task: TaskId::from_u64(task as u64),
+            event: event_kind(row, 3)?,
+            try_number: row.get(4)?,
+            state: state(row, 5)?,
+            outcome: outcome(row, 6)?,
+        },
+    };
     Ok(EventRecord {
         seq: row.get::<_, i64>(0)? as u64,
-        task: TaskId::from_u64(row.get::<_, i64>(1)? as u64),
         at: time(row, 2)?.unwrap_or(Timestamp::from_micros(0)),
-        event: event_kind(row, 3)?,
-        try_number: row.get(4)?,
-        state: state(row, 5)?,
-        outcome: outcome(row, 6)?,
+        run: row.get::<_, Option<i64>>(8)?.map(|run| RunId::from_u64(run as u64)),
+        happened,
         by: row.get(7)?,
     })
 }

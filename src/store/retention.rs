@@ -31,8 +31,10 @@ impl Writer {
 
     fn sweep_rows(&mut self, cutoff: Timestamp, after: TaskId, step: usize) -> rusqlite::Result<Swept> {
         let transaction = self.connection().transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        let candidates = candidates(&transaction, cutoff, after, step)?;
         let mut swept = Swept::default();
+        // Whole runs first: nobody sees one that has lost a part of its tasks.
+        let newest_of_runs = remove_runs(&transaction, cutoff, after, step, &mut swept)?;
+        let candidates = candidates(&transaction, cutoff, after, step)?;
         if candidates.len() == step {
             swept.next = candidates.last().map(|task| task.id());
         }
@@ -44,7 +46,7 @@ impl Writer {
         transaction.execute(
             "INSERT INTO meta (key, value) VALUES ('last_event', ?1)
              ON CONFLICT (key) DO UPDATE SET value = max(CAST(value AS INTEGER), ?1)",
-            [newest_event.unwrap_or(0)],
+            [newest_event.unwrap_or(0).max(newest_of_runs)],
         )?;
         transaction.execute("DELETE FROM log_segments WHERE attempts = 0", [])?;
         transaction.commit()?;
@@ -87,7 +89,9 @@ fn candidates(
     step: usize,
 ) -> rusqlite::Result<Vec<Candidate>> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, end_date < ?4, last_event, fence, result_digest IS NOT NULL OR fence > 1 FROM tasks
+        // A task of a run goes when its run has gone.
+        "SELECT id, end_date < ?4 AND (run IS NULL OR NOT EXISTS (SELECT 1 FROM runs WHERE runs.id = tasks.run)),
+                last_event, fence, result_digest IS NOT NULL OR fence > 1 FROM tasks
          WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3",
     )?;
     let (after, before) = (after.as_u64() as i64, TaskId::earliest(cutoff).as_u64() as i64);
@@ -101,6 +105,62 @@ fn candidates(
         })
     })?;
     rows.collect()
+}
+
+/// Removes up to `step` runs that ended before `cutoff`, with their own events and lists. Their tasks follow.
+/// Returns the greatest number of an event of theirs.
+fn remove_runs(
+    connection: &Connection,
+    cutoff: Timestamp,
+    after: TaskId,
+    step: usize,
+    swept: &mut Swept,
+) -> rusqlite::Result<i64> {
+    let mut newest_event = 0;
+    let mut statement = connection.prepare_cached(
+        "SELECT id, dag_id FROM runs WHERE id > ?1 AND id < ?2 AND end_date < ?4 ORDER BY id LIMIT ?3",
+    )?;
+    let (after, before) = (after.as_u64() as i64, TaskId::earliest(cutoff).as_u64() as i64);
+    let runs = statement
+        .query_map(params![after, before, step as i64, cutoff.as_micros()], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<Vec<(i64, String)>>>()?;
+    for (run, dag_id) in runs {
+        let mut lists = connection.prepare_cached(
+            "DELETE FROM expansions WHERE run = ?1 RETURNING CASE WHEN list_digest IS NOT NULL THEN scope END",
+        )?;
+        let scopes = lists.query_map([run], |row| row.get::<_, Option<u32>>(0))?;
+        for scope in scopes {
+            swept.artifacts.extend(scope?.map(|scope| (TaskId::from_u64(run as u64), scope)));
+        }
+        let newest: Option<i64> = connection
+            .prepare_cached("SELECT max(seq) FROM events INDEXED BY events_of_run WHERE run = ?1")?
+            .query_row([run], |row| row.get(0))?;
+        newest_event = newest_event.max(newest.unwrap_or(0));
+        // Its own, and those of instances that were cleared before they were tried.
+        connection
+            .prepare_cached(
+                "DELETE FROM events WHERE run = ?1 AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.id = events.task)",
+            )?
+            .execute([run])?;
+        connection.prepare_cached("DELETE FROM runs WHERE id = ?1")?.execute([run])?;
+        forget_versions(connection, &dag_id)?;
+    }
+    Ok(newest_event)
+}
+
+/// Removes the versions of a DAG that was deleted and has no runs any more.
+pub(super) fn forget_versions(connection: &Connection, dag_id: &str) -> rusqlite::Result<()> {
+    let is_there =
+        |sql: &str| -> rusqlite::Result<bool> { connection.prepare_cached(sql)?.query_row([dag_id], |row| row.get(0)) };
+    if is_there("SELECT EXISTS (SELECT 1 FROM dags WHERE dag_id = ?1)")?
+        || is_there("SELECT EXISTS (SELECT 1 FROM runs INDEXED BY runs_of_dag WHERE dag_id = ?1)")?
+    {
+        return Ok(());
+    }
+    connection
+        .prepare_cached("DELETE FROM dag_modules WHERE version IN (SELECT seq FROM dag_versions WHERE dag_id = ?1)")?
+        .execute([dag_id])?;
+    connection.prepare_cached("DELETE FROM dag_versions WHERE dag_id = ?1")?.execute([dag_id]).map(drop)
 }
 
 /// Removes a task's rows, its events from the newest to the oldest.

@@ -5,9 +5,10 @@ use std::sync::{Arc, LazyLock};
 use rusqlite::Row;
 use rusqlite::types::Type;
 
+use crate::model::run::Instance;
 use crate::model::task::{ArtifactRef, TaskResult, Terms};
 use crate::model::{
-    Digest, Json, Outcome, QueueName, TaskError, TaskId, TaskRecord, TaskSpec, TaskState, Timestamp, Usage,
+    Digest, Json, Outcome, QueueName, RunId, TaskError, TaskId, TaskRecord, TaskSpec, TaskState, Timestamp, Usage,
 };
 
 /// Inputs longer than this lie in a table of their own.
@@ -17,7 +18,7 @@ pub(super) const INLINE_INPUT_BYTES: usize = 1024;
 pub(super) const TASK_COLUMNS: &str = "tasks.id, state, outcome, module, function, queue, priority_weight, not_before, labels, \
      terms, coalesce(input, (SELECT body FROM inputs WHERE inputs.task = tasks.id)), try_number, max_tries, fence, \
      lost_in_row, due_at, queued_at, start_date, end_date, result, result_digest, result_bytes, error, cpu_us, \
-     peak_memory_bytes, host_bytes, log_bytes, tasks.host_calls, last_event, args";
+     peak_memory_bytes, host_bytes, log_bytes, tasks.host_calls, last_event, args, run, node, map_index, map_label, note";
 
 /// Most tasks share these, so they share one allocation.
 pub(super) fn default_terms() -> &'static Arc<Terms> {
@@ -49,6 +50,9 @@ pub(super) fn task_from_row(row: &Row<'_>) -> rusqlite::Result<TaskRecord> {
     };
     Ok(TaskRecord {
         id: TaskId::from_u64(row.get::<_, i64>(0)? as u64),
+        instance: instance(row, 30)?,
+        label: row.get::<_, Option<String>>(33)?.map(Into::into),
+        note: row.get::<_, Option<String>>(34)?.map(Into::into),
         state: state(row, 1)?,
         outcome: outcome(row, 2)?,
         try_number: row.get(11)?,
@@ -65,6 +69,13 @@ pub(super) fn task_from_row(row: &Row<'_>) -> rusqlite::Result<TaskRecord> {
         last_event: row.get::<_, i64>(28)? as u64,
         spec: Arc::new(spec),
     })
+}
+
+/// Which task of which run it is: three columns from `first` on.
+fn instance(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<Instance>> {
+    let Some(run) = row.get::<_, Option<i64>>(first)? else { return Ok(None) };
+    let (run, node, map_index) = (RunId::from_u64(run as u64), row.get(first + 1)?, row.get(first + 2)?);
+    Ok(Some(Instance { run, node, map_index }))
 }
 
 pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {

@@ -7,18 +7,21 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use crate::coordinator::{ModuleError, Reports};
+use crate::artifacts::INLINE_RESULT_BYTES;
+use crate::coordinator::{FetchError, ModuleError, Reports};
+use crate::dag::plan::Node;
+use crate::engine::graph::InstanceContext;
 use crate::engine::{Assignment, Ending, HostId};
+use crate::evaluate::{Attempt, Given, input_of};
 use crate::model::task::{AttemptLog, AttemptReport, TaskResult};
 use crate::model::{Json, Outcome, RetryAdvice, TaskError, TaskId, Timestamp, Usage};
-use crate::sandbox::{self, Job, Module, SandboxError, StopSignal, TaskContext, WaitListener};
+use crate::sandbox::{
+    self, InputProblem, Job, Module, RunContext, SandboxError, StopSignal, TaskContext, WaitListener,
+};
 
 use super::Shared;
 use super::live::Live;
 use super::log::LogBuffer;
-
-/// Results above this go to the artifacts.
-const INLINE_RESULT_BYTES: usize = 64 << 10;
 
 /// Pause before an attempt that our side could not carry out is tried again.
 const PAUSE_AFTER_OUR_FAILURE: Duration = Duration::from_secs(2);
@@ -59,17 +62,22 @@ async fn run(worker: &Shared, assignment: &Assignment, live: &Live) -> Ending {
             return cannot_run(started_at, &error.to_string());
         }
     };
+    let given = match given(worker, assignment, &module).await {
+        Ok(given) => given,
+        Err(NotGiven::Wrong(error)) => return could_not_begin(started_at, error),
+        Err(NotGiven::Unavailable(reason)) => return handed_back(&format!("its input could not be made: {reason}")),
+    };
     let limits = spec.terms.limits.clone();
     let job = Job {
         function: spec.function.clone(),
-        input: spec.input.clone(),
-        args: spec.args.clone(),
+        input: given.input,
+        args: given.args,
         grants: spec.terms.grants.clone(),
         context: TaskContext {
             task_id: assignment.task,
             try_number: assignment.try_number,
             deadline: started_at + limits.execution_timeout.get(),
-            run: None,
+            run: assignment.instance.as_deref().map(run_context),
         },
         limits,
         log: live.log.clone(),
@@ -87,6 +95,60 @@ async fn run(worker: &Shared, assignment: &Assignment, live: &Live) -> Ending {
         Err(error) => return handed_back(&format!("the sandbox failed: {error}")),
     };
     close(worker, assignment, live, started_at, ended).await
+}
+
+enum NotGiven {
+    /// By its templates: the task's own failure.
+    Wrong(Arc<TaskError>),
+    Unavailable(String),
+}
+
+/// Of a single task what it was submitted with; of a run's what its templates make of the run.
+async fn given(worker: &Shared, assignment: &Assignment, module: &Module) -> Result<Given, NotGiven> {
+    let spec = &assignment.spec;
+    let Some(instance) = &assignment.instance else {
+        return Ok(Given { input: spec.input.clone(), args: spec.args.clone() });
+    };
+    let inputs = worker.inputs.for_instance(instance).await.map_err(|error| match error {
+        FetchError::Unavailable(reason) => NotGiven::Unavailable(reason),
+        error @ FetchError::TooLarge { .. } => NotGiven::Wrong(Arc::new(TaskError::message(error.to_string()))),
+    })?;
+    let Assignment { task, try_number, .. } = *assignment;
+    let made = input_of(&Attempt { context: instance, spec, task, try_number }, &inputs);
+    let given = made.map_err(|error| NotGiven::Wrong(Arc::new(error)))?;
+    let node = instance.plan.node(instance.node);
+    // What was known beforehand was checked when the DAG was applied.
+    if node.templates.make_input() || instance.map_index.is_some() {
+        module
+            .check_input(&spec.function, &given.input)
+            .map_err(|problems| NotGiven::Wrong(does_not_fit(node, &problems)))?;
+    }
+    Ok(given)
+}
+
+fn does_not_fit(node: &Node, problems: &[InputProblem]) -> Arc<TaskError> {
+    const NAMED: usize = 5;
+    let one = |problem: &InputProblem| match problem.path.as_str() {
+        "" => problem.message.clone(),
+        path => format!("at `{path}`: {}", problem.message),
+    };
+    let said: Vec<String> = problems.iter().take(NAMED).map(one).collect();
+    let (task, function) = (&node.name, &node.spec.function);
+    let message =
+        format!("the input that the templates of `{task}` made does not fit `{function}`: {}", said.join("; "));
+    Arc::new(TaskError::message(message))
+}
+
+fn run_context(instance: &InstanceContext) -> Arc<RunContext> {
+    Arc::new(RunContext {
+        run_id: instance.spec.run_id.to_string(),
+        dag_id: instance.spec.dag_id.to_string(),
+        logical_date: instance.spec.logical_date,
+        data_interval_start: instance.spec.data_interval_start,
+        data_interval_end: instance.spec.data_interval_end,
+        map_index: instance.map_index,
+        params: instance.spec.params.clone(),
+    })
 }
 
 /// Tells the coordinator when the guest waits, so that its slot is another's meanwhile.
@@ -172,11 +234,20 @@ fn bounded(error: TaskError) -> TaskError {
 
 /// The attempt ends as failed before it began, and for good.
 fn cannot_run(started_at: Timestamp, reason: &str) -> Ending {
+    ended_before(started_at, Arc::new(TaskError::message(reason)), RetryAdvice::Never)
+}
+
+/// The templates fail: variables and outputs may be others at another try.
+fn could_not_begin(started_at: Timestamp, error: Arc<TaskError>) -> Ending {
+    ended_before(started_at, error, RetryAdvice::ByPolicy)
+}
+
+fn ended_before(started_at: Timestamp, error: Arc<TaskError>, advice: RetryAdvice) -> Ending {
     Ending::Reported(Box::new(AttemptReport {
         outcome: Outcome::Failed,
         result: None,
-        error: Some(Arc::new(TaskError::message(reason))),
-        advice: RetryAdvice::Never,
+        error: Some(error),
+        advice,
         log: AttemptLog::Empty,
         usage: Usage::default(),
         started_at,

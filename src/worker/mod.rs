@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::artifacts::Artifacts;
-use crate::coordinator::{Modules, Reports};
+use crate::coordinator::{InputSource, Modules, Reports};
 use crate::engine::{Assignment, HostId};
 use crate::model::TaskId;
 use crate::sandbox::Sandbox;
@@ -28,6 +28,7 @@ pub struct LocalWorker {
 struct Shared {
     sandbox: Sandbox,
     modules: Modules,
+    inputs: InputSource,
     artifacts: Artifacts,
     segments: Segments,
     reports: Reports,
@@ -39,13 +40,19 @@ impl LocalWorker {
     pub fn new(
         sandbox: Sandbox,
         modules: Modules,
+        inputs: InputSource,
         artifacts: Artifacts,
         segments: Segments,
         reports: Reports,
         live: LiveAttempts,
     ) -> Self {
         let life = AtomicU64::new(HostId::GONE.0);
-        Self { shared: Arc::new(Shared { sandbox, modules, artifacts, segments, reports, live, life }) }
+        Self { shared: Arc::new(Shared { sandbox, modules, inputs, artifacts, segments, reports, live, life }) }
+    }
+
+    /// Where what templates name is fetched.
+    pub fn inputs(&self) -> &InputSource {
+        &self.shared.inputs
     }
 
     /// Begins another life: reports of attempts of before are told apart by their host.

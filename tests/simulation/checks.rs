@@ -83,7 +83,8 @@ impl World {
         assert!(assignment.spec.not_before.is_none_or(|due| due <= self.latest), "{task}: starts before its time");
         if at_once {
             assert!(self.hosts[&host].local, "{task}: leaves this process before its fence is durable");
-            assert!(self.config.cautious_before.is_none_or(|before| task >= before), "{task}: starts without a trace");
+            let age = assignment.instance.as_ref().map_or(task.as_u64(), |instance| instance.run.as_u64());
+            assert!(self.config.cautious_before.is_none_or(|before| age >= before), "{task}: starts without a trace");
         } else {
             let durable = self.store.row(task).map_or(0, |row| row.fence);
             assert!(fence <= durable, "{task}: fence {fence} is given out while {durable} is durable");
@@ -137,6 +138,13 @@ impl World {
                     self.store.history(task).is_some_and(|history| history.reruns > 0),
                     "{task}: its rerun is not stored"
                 )
+            }
+            (Asked::Trigger, Answer::RunAccepted(run) | Answer::RunExists(run)) => {
+                assert!(self.store.runs.state(*run).is_some(), "{run}: accepted, and not stored")
+            }
+            (Asked::CancelRun { run }, Answer::Cancelled | Answer::AlreadyEnded) => {
+                let ended = self.store.runs.state(run).is_some_and(|state| state.is_final());
+                assert!(ended, "{run}: cancelled, and yet open")
             }
             _ => {}
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tradewind::engine::Answer;
 use tradewind::model::task::Terms;
-use tradewind::model::{Digest, Json, Limits, QueueName, RetryPolicy, Span, TaskId, TaskSpec, Timestamp};
+use tradewind::model::{Digest, Json, Limits, QueueName, RetryPolicy, RunId, Span, TaskId, TaskSpec, Timestamp};
 
 use super::guests::KILLER;
 use super::profile::Profile;
@@ -25,6 +25,8 @@ pub enum Asked {
     Report { task: TaskId, fence: u32 },
     Cancel { task: TaskId },
     Rerun { task: TaskId },
+    Trigger,
+    CancelRun { run: RunId },
 }
 
 #[derive(Debug, Clone, Copy)]

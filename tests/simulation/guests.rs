@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use tradewind::dag::Plan;
 use tradewind::engine::{Assignment, Command, Ending, HostId};
 use tradewind::model::task::{AttemptLog, AttemptReport, TaskResult};
 use tradewind::model::{Json, Outcome, RetryAdvice, TaskError, TaskId, Timestamp, Usage};
@@ -37,6 +38,8 @@ pub struct Attempt {
     pub told_to_stop: bool,
     /// Waits in a host call.
     pub waits: bool,
+    /// Which task of which DAG it is.
+    pub node: Option<(Arc<Plan>, u32)>,
 }
 
 /// A report on its way.
@@ -73,6 +76,18 @@ impl Attempt {
             killer: &*assignment.spec.function == KILLER,
             told_to_stop: false,
             waits: false,
+            node: assignment.instance.as_ref().map(|instance| (instance.plan.clone(), instance.node)),
+        }
+    }
+}
+
+impl Attempt {
+    /// Puts what the task returns in the place of nothing.
+    pub fn put_output(&self, ending: &mut Ending, random: &mut Random) {
+        if let (Ending::Reported(report), Some((plan, node))) = (ending, &self.node)
+            && report.outcome == Outcome::Success
+        {
+            report.result = Some(TaskResult::Inline(super::runs::output_of(plan, *node, random)));
         }
     }
 }

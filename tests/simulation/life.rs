@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tradewind::engine::{Command, Ending, Engine, EngineConfig, HostId};
+use tradewind::engine::{Command, Ending, Engine, EngineConfig, HostId, PageRequest};
 use tradewind::model::{Outcome, QueueName, RetryAdvice, TaskId, Timestamp};
 
 use super::guests::{Report, any_ending, reported};
@@ -27,7 +27,7 @@ impl World {
             self.land();
         }
         // One of the older tasks may have been the cause.
-        self.config.cautious_before = Some(self.ids.next(self.now));
+        self.config.cautious_before = Some(self.engine.ids().next(self.now).as_u64());
         self.next_life("crash", false);
     }
 
@@ -45,17 +45,20 @@ impl World {
 
     /// Everything is made durable; then another engine must go on exactly as this one would.
     pub fn restart(&mut self) {
-        self.complete();
-        while self.engine.has_changes() || !self.open.is_empty() {
-            self.seal();
-            self.complete();
-        }
+        self.make_durable();
         self.check_fully();
         let page = self.profile.page_size;
         let here = order_of_starts(&mut self.engine, &self.store, page, self.now);
+        let runs = self.engine.describe_runs();
         let mut tiny = Engine::load(self.config.clone(), self.store.overview());
-        assert_eq!(tiny.check(), Ok(()), "just after loading");
-        let mut vast = Engine::load(EngineConfig::default(), self.store.overview());
+        let mut vast = Engine::load(self.vast_config(), self.store.overview());
+        for engine in [&mut tiny, &mut vast] {
+            load_runs(engine, &self.store, page, self.now);
+            assert_eq!(engine.check(), Ok(()), "just after loading");
+            for (id, run) in engine.describe_runs() {
+                assert_eq!(run, runs[&id], "{id}: the loaded engine sees it otherwise");
+            }
+        }
         let loaded = order_of_starts(&mut tiny, &self.store, page, self.now);
         assert_eq!(here, loaded, "the loaded engine starts tasks in another order");
         assert_eq!(
@@ -66,8 +69,34 @@ impl World {
         self.next_life("restart", true);
     }
 
+    /// What memory knows, the store knows.
+    pub fn make_durable(&mut self) {
+        self.complete();
+        while self.engine.has_changes() || !self.open.is_empty() {
+            self.seal();
+            self.complete();
+        }
+    }
+
+    /// The same engine with all the memory it could wish for.
+    fn vast_config(&self) -> EngineConfig {
+        let EngineConfig { open_lanes, resident_runs, .. } = self.config;
+        EngineConfig { open_lanes, resident_runs, ..EngineConfig::default() }
+    }
+
     fn next_life(&mut self, why: &'static str, hand_back: bool) {
         (self.flight, self.open) = (None, Vec::new());
+        self.late_questions.append(&mut self.questions);
+        self.late_questions.truncate(16);
+        let mut overview = self.store.overview();
+        if why == "crash" {
+            // Who would have answered has died, too.
+            self.late_questions.clear();
+        } else {
+            overview.last_id = overview.last_id.max(self.engine.ids().last());
+        }
+        self.paused = self.store.paused.clone();
+        self.forget_what_was_not_stored();
         let mut alive = HashSet::new();
         for (host, sim) in std::mem::take(&mut self.hosts) {
             alive.extend(sim.attempts.iter().map(|attempt| (attempt.task, attempt.fence)));
@@ -80,16 +109,14 @@ impl World {
         self.echoes.extend(self.uplink.drain(..));
         self.echoes.truncate(64);
         (self.assigned, self.stopping) = Default::default();
-        let overview = self.store.overview();
         let running: Vec<(TaskId, u32)> = overview.running.iter().map(|row| (row.id, row.fence)).collect();
         for row in &overview.running {
             self.assigned.insert((row.id, row.fence), (HostId::GONE, row.try_number));
         }
         self.note(Note::Life { why, running: running.len() });
         self.engine = Engine::load(self.config.clone(), overview);
-        if self.random.chance(50) {
-            self.carry_out();
-        }
+        // The runs of what ran are there before it is taken back.
+        self.carry_out();
         assert_eq!(self.engine.check(), Ok(()), "just after loading");
         if hand_back && self.random.chance(50) {
             for (task, fence) in running.into_iter().filter(|attempt| alive.contains(attempt)) {
@@ -127,9 +154,15 @@ impl World {
     /// Nothing goes wrong any more: everything that was promised must end.
     pub fn drain(&mut self) {
         let mut rounds = 0;
-        while self.store.active_len() > 0 || self.engine.has_changes() || self.flight.is_some() {
+        while self.store.active_len() > 0
+            || self.store.runs.active() > 0
+            || self.engine.has_changes()
+            || self.flight.is_some()
+        {
             rounds += 1;
-            assert!(rounds < 5_000, "{} tasks never end", self.store.active_len());
+            let left = (self.store.active_len(), self.store.runs.active());
+            assert!(rounds < 5_000, "{} tasks and {} runs never end", left.0, left.1);
+            self.unblock_runs();
             if self.hosts.values().all(|host| host.draining) {
                 self.join(4, true);
             }
@@ -166,10 +199,19 @@ impl World {
                     break;
                 }
                 self.hosts.get_mut(&host).expect("it was just found").attempts.remove(0);
-                let ending = reported(Outcome::Success, RetryAdvice::ByPolicy, self.now);
+                let mut ending = reported(Outcome::Success, RetryAdvice::ByPolicy, self.now);
+                attempt.put_output(&mut ending, &mut self.random);
                 self.report(Report { host, task: attempt.task, fence: attempt.fence, ending, seed: 1 });
             }
         }
+    }
+}
+
+/// Gives the engine the runs it asks for.
+fn load_runs(engine: &mut Engine, store: &Store, page: usize, now: Timestamp) {
+    while let Some(request) = engine.needs_page().filter(|request| matches!(request, PageRequest::Run { .. })) {
+        let page = store.page(&request, page);
+        engine.apply(Command::PageIn { request, page }, now);
     }
 }
 
@@ -182,8 +224,8 @@ fn order_of_starts(
 ) -> BTreeMap<QueueName, Vec<TaskId>> {
     engine.apply(Command::HostJoined { host: HostId(u64::MAX), slots: 1_000_000, waiting: 0, local: false }, now);
     while let Some(request) = engine.needs_page() {
-        let (rows, complete) = store.page(&request, page);
-        engine.apply(Command::PageIn { request, rows, complete }, now);
+        let page = store.page(&request, page);
+        engine.apply(Command::PageIn { request, page }, now);
     }
     let mut order: BTreeMap<QueueName, Vec<TaskId>> = BTreeMap::new();
     for assignment in engine.seal(now).starts {

@@ -9,10 +9,13 @@ mod checks;
 mod clients;
 mod guests;
 mod life;
+mod plans;
 mod profile;
 mod random;
+mod runs;
 mod steps;
 mod store;
+mod stored_runs;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +24,7 @@ use std::time::Instant;
 use tradewind::model::{Outcome, TaskState};
 use world::World;
 
-const STEPS: u64 = if cfg!(debug_assertions) { 200_000 } else { 10_000_000 };
+const STEPS: u64 = if cfg!(debug_assertions) { 200_000 } else { 20_000_000 };
 const STEPS_PER_RUN: u64 = 8_000;
 /// Where nobody asks for other seeds: the same in every run of the tests.
 const FIRST_SEED: u64 = 20_261_123;

@@ -33,6 +33,15 @@ impl World {
             Action::LateReport => self.late_report(),
             Action::Cancel => self.cancel(),
             Action::Rerun => self.rerun(),
+            Action::Trigger if self.store.runs.active() < 20 && self.store.active_len() < self.profile.backlog => {
+                self.trigger();
+            }
+            Action::Trigger => self.guest_ends(),
+            Action::Evaluate => self.evaluate(),
+            Action::LateAnswer => self.late_answer(),
+            Action::CancelRun => self.cancel_run(),
+            Action::Clear => self.clear(),
+            Action::Pause => self.pause(),
             Action::TimePasses => self.time_passes(),
             Action::Deliver => self.deliver(),
             Action::HostJoins => self.host_joins(),
@@ -57,7 +66,7 @@ impl World {
     }
 
     pub fn submit(&mut self, submit: Submit) {
-        let id = self.ids.next(self.now);
+        let id = self.engine.ids().next(self.now);
         let spec = Arc::new(self.clients.spec(&self.profile, &mut self.random, self.now));
         let once = submit.key.map(|key| {
             let earlier = self.store.key(&key).map(|row| Earlier { task: row.task, body: row.body, at: row.at });
@@ -90,7 +99,8 @@ impl World {
             return self.kill(host, place);
         }
         let attempt = found.attempts.remove(place);
-        let ending = any_ending(&mut self.random, attempt.told_to_stop, self.now);
+        let mut ending = any_ending(&mut self.random, attempt.told_to_stop, self.now);
+        attempt.put_output(&mut ending, &mut self.random);
         let report = Report { host, task: attempt.task, fence: attempt.fence, ending, seed: self.random.next() };
         if self.random.chance(30) {
             self.uplink.push(report);
@@ -197,11 +207,13 @@ impl World {
     fn cancel(&mut self) {
         let id = self.clients.any_task(&mut self.random);
         let (state, stored) = self.look_up(id);
+        let waits_in = stored.as_ref().and_then(|record| record.waits_for_its_turn());
         let fence = self.engine.peek(id).map_or(0, |record| record.fence);
         let by = self.clients.by.clone();
         let answer = self.ask(Asked::Cancel { task: id }, Command::Cancel { id, stored, by });
         let expected = match state {
             None => Answer::NotFound,
+            Some(TaskState::Scheduled) if waits_in.is_some() => Answer::BelongsTo(waits_in.expect("it waits")),
             Some(TaskState::Running) => Answer::Stopping,
             Some(state) if state.is_final() => Answer::AlreadyEnded,
             Some(_) => Answer::Cancelled,
@@ -215,12 +227,15 @@ impl World {
     fn rerun(&mut self) {
         let id = self.clients.any_task(&mut self.random);
         let (state, stored) = self.look_up(id);
+        // The id of a task that was lost in a crash may be another's by now.
+        let instance = stored.as_deref().cloned().or(self.engine.peek(id)).and_then(|record| record.instance);
         let by = self.clients.by.clone();
         let answer = self.ask(Asked::Rerun { task: id }, Command::Rerun { id, stored, by });
-        let expected = match state {
-            None => Answer::NotFound,
-            Some(state) if state.is_final() => Answer::Done,
-            Some(state) => Answer::NotEnded(state),
+        let expected = match (state, instance) {
+            (Some(_), Some(instance)) => Answer::BelongsTo(instance),
+            (None, _) => Answer::NotFound,
+            (Some(state), None) if state.is_final() => Answer::Done,
+            (Some(state), None) => Answer::NotEnded(state),
         };
         assert_eq!(answer, expected, "{id}: the answer to a rerun of what is {state:?}");
     }

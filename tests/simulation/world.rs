@@ -1,10 +1,12 @@
 //! The engine, the store, the hosts and the clients of one run, and what passes between them.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
-use tradewind::engine::{Answer, Assignment, Changes, Command, Engine, EngineConfig, HostId};
-use tradewind::model::ids::IdSource;
-use tradewind::model::{TaskId, Timestamp};
+use tradewind::dag::Plan;
+use tradewind::engine::graph::Evaluation;
+use tradewind::engine::{Answer, Assignment, Changes, Command, Engine, EngineConfig, HostId, Page, PageRequest};
+use tradewind::model::{DagId, RunId, RunName, TaskId, TaskSpec, Timestamp};
 
 use super::clients::{Clients, Promise};
 use super::guests::{Attempt, Message, Report, SimHost, Turn};
@@ -19,7 +21,6 @@ pub struct World {
     pub now: Timestamp,
     /// The latest moment there was: `now` may step back.
     pub latest: Timestamp,
-    pub ids: IdSource,
     pub engine: Engine,
     /// As of this life: after a crash it names the tasks to be careful with.
     pub config: EngineConfig,
@@ -44,6 +45,16 @@ pub struct World {
     pub seen_outside: HashSet<(TaskId, u32)>,
     /// How often a killer has killed since its last submit or rerun.
     pub kills: HashMap<(TaskId, u32), u32>,
+    pub plans: Vec<Arc<Plan>>,
+    pub triggers: u64,
+    /// Runs that were accepted, durable or not, and the last of each DAG.
+    pub runs: Vec<RunId>,
+    pub last_run: HashMap<DagId, RunId>,
+    pub names: HashMap<(DagId, RunName), RunId>,
+    pub paused: HashSet<DagId>,
+    /// Questions nobody has answered yet, and some that were.
+    pub questions: Vec<Evaluation>,
+    pub late_questions: Vec<Evaluation>,
     notes: VecDeque<(u64, Timestamp, Note)>,
     pub steps: u64,
 }
@@ -53,6 +64,7 @@ pub struct Flight {
     pub batch: u64,
     pub changes: Changes,
     pub starts: Vec<Assignment>,
+    pub evaluations: Vec<Evaluation>,
     pub promises: Vec<Promise>,
     /// It is on the disk, which the engine does not know yet.
     pub landed: bool,
@@ -66,7 +78,7 @@ pub enum Note {
     Applied { verb: &'static str, task: Option<TaskId>, fence: Option<u32>, answer: Answer },
     Start { host: HostId, task: TaskId, fence: u32, at_once: bool },
     Stop { host: HostId, task: TaskId, fence: u32 },
-    Page { rows: usize, complete: bool },
+    Page { request: PageRequest, rows: usize },
     Sealed { batch: u64, tasks: usize, events: usize, starts: usize },
     Landed { batch: u64 },
     Durable { batch: u64 },
@@ -79,14 +91,27 @@ impl World {
         let profile = Profile::of(&mut random);
         let clients = Clients::new(&profile, &mut random);
         let start = Timestamp::from_millis(1_000_000_000);
+        let spec = |random: &mut Random| TaskSpec { not_before: None, ..clients.spec(&profile, random, start) };
+        let specs: Vec<_> = (0..8).map(|_| Arc::new(spec(&mut random))).collect();
+        let plans: Vec<Arc<Plan>> = match profile.dag_tasks {
+            0 => Vec::new(),
+            most => (0..4).map(|number| super::plans::plan(&mut random, number, most, &specs)).collect(),
+        };
         Self {
             seed,
-            engine: Engine::new(profile.config.clone(), 0),
+            engine: Engine::new(profile.config.clone(), 0, None),
             config: profile.config.clone(),
             now: start,
             latest: start,
-            ids: IdSource::after(None),
-            store: Store::default(),
+            store: Store::new(&plans),
+            plans,
+            triggers: 0,
+            runs: Vec::new(),
+            last_run: HashMap::new(),
+            names: HashMap::new(),
+            paused: HashSet::new(),
+            questions: Vec::new(),
+            late_questions: Vec::new(),
             flight: None,
             open: Vec::new(),
             clients,
@@ -126,6 +151,11 @@ impl World {
             Command::HostDraining { .. } => ("host draining", None, None),
             Command::HostLost { .. } => ("host lost", None, None),
             Command::PageIn { .. } => ("page in", None, None),
+            Command::Trigger(_) => ("trigger", None, None),
+            Command::CancelRun { .. } => ("cancel run", None, None),
+            Command::Clear(_) => ("clear", None, None),
+            Command::PauseDag { .. } => ("pause", None, None),
+            Command::Evaluated { .. } => ("evaluated", None, None),
             Command::Advance => ("advance", None, None),
         };
         let answer = self.engine.apply(command, self.now);
@@ -140,15 +170,26 @@ impl World {
         let mut rounds = 0;
         while let Some(request) = self.engine.needs_page() {
             let limit = self.profile.page_size;
-            let (rows, complete) = self.store.page(&request, limit);
-            // A store that reads no further than the page does not know that it was the last.
-            let complete = complete && (rows.len() < limit || self.random.chance(50));
-            self.note(Note::Page { rows: rows.len(), complete });
-            self.engine.apply(Command::PageIn { request, rows, complete }, self.now);
+            let mut page = self.store.page(&request, limit);
+            let rows = match &mut page {
+                Page::Tasks { rows, complete } => {
+                    // A store that reads no further than the page does not know that it was the last.
+                    *complete = *complete && (rows.len() < limit || self.random.chance(50));
+                    rows.len()
+                }
+                Page::Runs { ids, complete } => {
+                    *complete = *complete && (ids.len() < limit || self.random.chance(50));
+                    ids.len()
+                }
+                Page::Run(_) => 1,
+            };
+            self.note(Note::Page { request: request.clone(), rows });
+            self.engine.apply(Command::PageIn { request, page }, self.now);
             self.start_at_once();
             rounds += 1;
             assert!(rounds < 1_000, "the engine asks for pages without end");
         }
+        self.take_questions();
         self.pass_stops();
         self.check_quickly();
     }
@@ -196,10 +237,10 @@ impl World {
         for assignment in &sealed.starts {
             self.assigned.insert((assignment.task, assignment.fence), (assignment.host, assignment.try_number));
         }
-        let (batch, starts) = (sealed.batch, sealed.starts);
+        let (batch, starts, evaluations) = (sealed.batch, sealed.starts, sealed.evaluations);
         let (tasks, events) = (sealed.changes.tasks.len(), sealed.changes.events.len());
         self.note(Note::Sealed { batch, tasks, events, starts: starts.len() });
-        self.flight = Some(Flight { batch, changes: sealed.changes, starts, promises, landed: false });
+        self.flight = Some(Flight { batch, changes: sealed.changes, starts, evaluations, promises, landed: false });
     }
 
     /// The batch reaches the disk, though nobody knows yet.
@@ -223,6 +264,7 @@ impl World {
         let Some(flight) = self.flight.take() else { return };
         self.note(Note::Durable { batch: flight.batch });
         self.engine.committed(flight.batch, &flight.changes);
+        self.questions.extend(flight.evaluations);
         for promise in flight.promises {
             self.check_promise(&promise);
         }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says by its panic what it did not find")]
 
 pub mod client;
+pub mod dags;
 pub mod guests;
 pub mod history;
 pub mod target;
@@ -19,6 +20,8 @@ use tokio::sync::OnceCell;
 
 #[allow(unused_imports, reason = "each test binary uses its own part of this")]
 pub use client::{Answer, Client, task};
+#[allow(unused_imports, reason = "each test binary uses its own part of this")]
+pub use dags::{Run, dag};
 
 /// What takes longer than this hangs.
 pub const DEADLINE: Duration = Duration::from_secs(30);

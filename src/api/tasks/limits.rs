@@ -31,8 +31,8 @@ pub(super) struct LimitsRequest {
 }
 
 impl LimitsRequest {
-    /// The limits the task gets, if it may have them.
-    pub(super) fn within(&self, bounds: &TaskBounds) -> Result<Limits, Problem> {
+    /// The limits the task gets, if there is no problem with them.
+    pub(super) fn within(&self, bounds: &TaskBounds, problems: &mut Vec<Problem>) -> Limits {
         let default = &bounds.default_limits;
         let limits = Limits {
             memory_bytes: self.memory_bytes.unwrap_or(default.memory_bytes),
@@ -44,19 +44,19 @@ impl LimitsRequest {
             received_bytes: self.received_bytes.unwrap_or(default.received_bytes),
             host_calls: self.host_calls.unwrap_or(default.host_calls),
         };
-        check(&limits, bounds)?;
-        Ok(limits)
+        check(&limits, bounds, problems);
+        limits
     }
 }
 
-fn check(limits: &Limits, bounds: &TaskBounds) -> Result<(), Problem> {
+fn check(limits: &Limits, bounds: &TaskBounds, problems: &mut Vec<Problem>) {
     let sizes = [
         ("/limits/memory_bytes", limits.memory_bytes, bounds.max_memory_bytes, "max_memory_bytes"),
         ("/limits/output_bytes", limits.output_bytes, bounds.max_output_bytes, "max_output_bytes"),
     ];
     for (path, asked, most, setting) in sizes {
         if asked == 0 || asked > most {
-            return Err(out_of_bounds(path, asked, "1", most, setting));
+            problems.push(out_of_bounds(path, asked, "1", most, setting));
         }
     }
     // None at all may be wanted.
@@ -68,17 +68,16 @@ fn check(limits: &Limits, bounds: &TaskBounds) -> Result<(), Problem> {
     ];
     for (path, asked, most, setting) in from_nothing {
         if asked > most {
-            return Err(out_of_bounds(path, asked, "0", most, setting));
+            problems.push(out_of_bounds(path, asked, "0", most, setting));
         }
     }
     let times = [("/limits/execution_timeout", limits.execution_timeout), ("/limits/cpu_time", limits.cpu_time)];
     let most = bounds.max_execution_timeout;
     for (path, asked) in times {
         if asked == Span::ZERO || asked > most {
-            return Err(out_of_bounds(path, asked, "more than 0s", most, "max_execution_timeout"));
+            problems.push(out_of_bounds(path, asked, "more than 0s", most, "max_execution_timeout"));
         }
     }
-    Ok(())
 }
 
 fn out_of_bounds(

@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod change;
+pub mod check;
 mod limits;
 pub mod log;
 pub mod object;

@@ -8,18 +8,39 @@ use serde::{Serialize, Serializer};
 
 use crate::model::task::{ArtifactRef, TaskResult, Terms};
 use crate::model::{
-    Digest, Grants, Json, Limits, Outcome, QueueName, Span, TaskError, TaskRecord, TaskState, Timestamp, Usage,
+    DagId, Digest, Grants, Json, Limits, Outcome, QueueName, RunId, RunName, Span, TaskError, TaskName, TaskRecord,
+    TaskState, Timestamp, Usage,
 };
 
 /// A record as the task object. Borrowed and written straight to the answer:
 /// tens of thousands of them leave every second.
 #[derive(Clone, Copy)]
-pub struct TaskObject<'a>(pub &'a TaskRecord);
+pub struct TaskObject<'a> {
+    pub record: &'a TaskRecord,
+    /// Of an instance of a run.
+    pub names: Option<&'a InstanceNames>,
+}
+
+/// What an instance of a run is called.
+#[derive(Debug, Clone)]
+pub struct InstanceNames {
+    pub dag_id: DagId,
+    pub run_id: RunName,
+    /// None where the run's version is not stored any more.
+    pub task_id: Option<TaskName>,
+}
+
+impl<'a> TaskObject<'a> {
+    /// That of a task without a run.
+    pub fn single(record: &'a TaskRecord) -> Self {
+        Self { record, names: None }
+    }
+}
 
 impl Serialize for TaskObject<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        write_entries(self.0, &mut map)?;
+        write_entries(self, &mut map)?;
         map.end()
     }
 }
@@ -34,13 +55,14 @@ impl Serialize for IndexedTask<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("index", &self.index)?;
-        write_entries(self.record, &mut map)?;
+        write_entries(&TaskObject::single(self.record), &mut map)?;
         map.end()
     }
 }
 
 /// Kept in step with `Task`, which describes the same for OpenAPI, by a test.
-fn write_entries<M: SerializeMap>(record: &TaskRecord, map: &mut M) -> Result<(), M::Error> {
+fn write_entries<M: SerializeMap>(object: &TaskObject<'_>, map: &mut M) -> Result<(), M::Error> {
+    let TaskObject { record, names } = object;
     let spec = &*record.spec;
     let (result, result_ref) = match &record.result {
         None => (None, None),
@@ -67,7 +89,14 @@ fn write_entries<M: SerializeMap>(record: &TaskRecord, map: &mut M) -> Result<()
     map.serialize_entry("max_tries", &record.max_tries)?;
     map.serialize_entry("not_before", &spec.not_before)?;
     map.serialize_entry("args", &spec.args)?;
-    if *spec.terms == DEFAULT_TERMS.terms { DEFAULT_TERMS.write(map) } else { TermsText::of(&spec.terms).write(map) }
+    if *spec.terms == DEFAULT_TERMS.terms { DEFAULT_TERMS.write(map) } else { TermsText::of(&spec.terms).write(map) }?;
+    map.serialize_entry("task_id", &names.and_then(|names| names.task_id.as_ref()))?;
+    map.serialize_entry("map_index", &record.instance.map(|instance| instance.map_index.map_or(-1, i64::from)))?;
+    map.serialize_entry("rendered_map_index", &record.label)?;
+    map.serialize_entry("run", &record.instance.map(|instance| instance.run))?;
+    map.serialize_entry("run_id", &names.map(|names| &names.run_id))?;
+    map.serialize_entry("dag_id", &names.map(|names| &names.dag_id))?;
+    map.serialize_entry("note", &record.note)
 }
 
 /// From the start of the last attempt to its end.
@@ -164,6 +193,26 @@ pub struct Task {
     #[schema(value_type = String)]
     max_retry_delay: Span,
     retry_on: Vec<Outcome>,
+    /// What the DAG calls the task; null where it has no run, as all below.
+    #[schema(value_type = Option<String>, required)]
+    task_id: Option<TaskName>,
+    /// Which instance of a mapped task; -1 where it is not mapped.
+    #[schema(required)]
+    map_index: Option<i64>,
+    /// What `map_index_template` made for the instance.
+    #[schema(required)]
+    rendered_map_index: Option<String>,
+    /// The id of the run.
+    #[schema(value_type = Option<String>, required, example = "run_01KAQZ3X5T008")]
+    run: Option<RunId>,
+    /// The caller's name for the run.
+    #[schema(value_type = Option<String>, required)]
+    run_id: Option<RunName>,
+    #[schema(value_type = Option<String>, required)]
+    dag_id: Option<DagId>,
+    /// Somebody's remark.
+    #[schema(required)]
+    note: Option<String>,
 }
 
 /// Defaults that a submission shares instead of owning a copy.

@@ -12,6 +12,8 @@ use crate::api::extract::{NoQuery, Query, text};
 use crate::api::health::with_type;
 use crate::api::page::{self, List, read_cursor};
 use crate::api::problem::{Kind, Problem, ProblemBody, load_refused, not_ended, task_not_found, unreadable};
+use crate::api::runs::names::Names;
+use crate::api::runs::tasks::to_come;
 use crate::coordinator::ModuleRef;
 use crate::model::task::TaskResult;
 use crate::model::{Outcome, QueueName, TaskError, TaskId, TaskRecord, TaskState, Timestamp, Usage};
@@ -19,7 +21,6 @@ use crate::store::{AttemptRecord, TaskFilter};
 
 use super::Id;
 use super::object::{Task, TaskObject};
-use super::submit::write;
 
 #[derive(Deserialize, Default, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -71,8 +72,9 @@ pub async fn list(api: State<Api>, Query(query): Query<TaskListQuery>) -> Result
         label: label.transpose()?,
     };
     let page = api.reads.run(move |r| r.tasks(&filter, cursor, limit)).await?;
+    let names = Names::of(&api, &page.items).await?;
     let objects = List {
-        items: page.items.iter().map(TaskObject).collect(),
+        items: page.items.iter().map(|record| TaskObject { record, names: names.get(record) }).collect(),
         next_cursor: page.next_cursor.map(page::write_cursor),
     };
     let text = serde_json::to_vec(&objects).expect("a record is plain data");
@@ -85,7 +87,7 @@ pub async fn list(api: State<Api>, Query(query): Query<TaskListQuery>) -> Result
         (status = 200, description = "The task as it is stored.", body = Task),
         (status = 404, description = "There is no such task.", body = ProblemBody<'_>, content_type = "application/problem+json")))]
 pub async fn show(api: State<Api>, Id(id): Id, _: NoQuery) -> Result<Response, Problem> {
-    find(&api, id).await.map(|record| task_response(&record))
+    task_response(&api, &find(&api, id).await?).await
 }
 
 /// Gives a task's result as it was returned.
@@ -148,8 +150,12 @@ impl From<AttemptRecord> for Attempt {
         (status = 200, description = "All attempts.", body = List<Attempt>),
         (status = 404, description = "There is no such task.", body = ProblemBody<'_>, content_type = "application/problem+json")))]
 pub async fn attempts(api: State<Api>, Id(id): Id) -> Result<axum::Json<List<Attempt>>, Problem> {
-    let attempts = api.reads.run(move |r| r.task(id)?.map(|_| r.attempts(id)).transpose()).await?;
-    let attempts = attempts.ok_or_else(|| task_not_found(&id.to_string()))?;
+    let record = find(&api, id).await?;
+    let attempts = match record.last_event {
+        // A task of a run whose turn has not come.
+        0 => Vec::new(),
+        _ => api.reads.run(move |r| r.attempts(id)).await?,
+    };
     Ok(axum::Json(List::whole(attempts.into_iter().map(Attempt::from).collect())))
 }
 
@@ -159,16 +165,33 @@ pub async fn attempts(api: State<Api>, Id(id): Id) -> Result<axum::Json<List<Att
         (status = 200, description = "All events.", body = List<Event>),
         (status = 404, description = "There is no such task.", body = ProblemBody<'_>, content_type = "application/problem+json")))]
 pub async fn events(api: State<Api>, Id(id): Id) -> Result<axum::Json<List<Event>>, Problem> {
-    let events = api.reads.run(move |r| r.task(id)?.map(|_| r.task_events(id)).transpose()).await?;
-    let events = events.ok_or_else(|| task_not_found(&id.to_string()))?;
+    let record = find(&api, id).await?;
+    let events = match record.last_event {
+        0 => Vec::new(),
+        _ => api.reads.run(move |r| r.task_events(id)).await?,
+    };
     Ok(axum::Json(List::whole(events.into_iter().map(Event::from).collect())))
 }
 
 pub(super) async fn find(api: &Api, id: TaskId) -> Result<TaskRecord, Problem> {
-    let record = api.reads.run(move |r| r.task(id)).await?;
+    let found = api.reads.run(move |r| match r.task(id)? {
+        Some(record) => Ok(Some(Ok(record))),
+        None => Ok(r.run_of_node(id)?.map(Err)),
+    });
+    let record = match found.await? {
+        Some(Ok(record)) => Some(record),
+        // A task of a run whose turn has not come has no row yet.
+        Some(Err((run, node))) => {
+            let definition = api.definitions().get(&api.reads, run.spec.version).await?;
+            definition.and_then(|definition| to_come(&run, node, &definition))
+        }
+        None => None,
+    };
     record.ok_or_else(|| task_not_found(&id.to_string()))
 }
 
-pub(super) fn task_response(record: &TaskRecord) -> Response {
-    with_type("application/json", write(record))
+pub(super) async fn task_response(api: &Api, record: &TaskRecord) -> Result<Response, Problem> {
+    let names = Names::of(api, std::slice::from_ref(record)).await?;
+    let text = serde_json::to_vec(&TaskObject { record, names: names.get(record) });
+    Ok(with_type("application/json", text.expect("a record is plain data")))
 }

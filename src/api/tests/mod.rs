@@ -1,8 +1,11 @@
 //! The API in front of the real coordinator, store and sandbox; only the network is left out.
 
+mod dags;
 mod refusals;
+mod runs;
 mod service;
 mod shape;
+mod variables;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +19,9 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 use crate::artifacts::Artifacts;
-use crate::coordinator::{Coordinator, CoordinatorSettings, Modules, ModulesSettings, RetentionSettings, Running};
+use crate::coordinator::{
+    Coordinator, CoordinatorSettings, InputSource, Modules, ModulesSettings, RetentionSettings, Running,
+};
 use crate::engine::EngineConfig;
 use crate::metrics::Metrics;
 use crate::sandbox::{CacheBounds, CompiledStore, ModuleCache, Sandbox, SandboxSettings, guests};
@@ -84,13 +89,14 @@ impl TestApi {
         let worker = LocalWorker::new(
             sandbox.clone(),
             modules.clone(),
+            InputSource::new(reads.clone(), artifacts.clone()),
             artifacts.clone(),
             segments.clone(),
             coordinator.reports(),
             live.clone(),
         );
-        let running =
-            coordinator.start(settings, data.writer().expect("a writer"), &data, worker).expect("a coordinator");
+        let writer = data.writer().expect("a writer");
+        let running = coordinator.start(settings, writer, &data, reads.clone(), worker).expect("a coordinator");
         let (readiness, ready) = watch::channel(Readiness::Ready);
         let parts = Parts {
             coordinator: coordinator.clone(),

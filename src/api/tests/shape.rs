@@ -17,6 +17,9 @@ fn record() -> TaskRecord {
     let at: Timestamp = "2026-11-23T08:00:00Z".parse().expect("a time");
     TaskRecord {
         id: TaskId::from_u64(0x0335_1234_5678_9abc),
+        instance: None,
+        label: None,
+        note: None,
         spec: Arc::new(TaskSpec {
             labels: BTreeMap::from([("team".to_owned(), "a".to_owned())]),
             ..TaskSpec::new(Digest::of(b"module"), "run", Json::null())
@@ -65,7 +68,7 @@ fn keys(text: &str) -> Vec<String> {
 
 #[test]
 fn the_task_object_has_the_keys_of_the_contract_in_its_order() {
-    let text = serde_json::to_string(&TaskObject(&record())).expect("JSON");
+    let text = serde_json::to_string(&TaskObject::single(&record())).expect("JSON");
     let contract = [
         "id",
         "state",
@@ -108,7 +111,8 @@ fn task_objects_read_like_this() {
     Arc::make_mut(&mut failed.spec).terms = Arc::new(Terms { retry, ..Terms::default() });
     let mut large = record();
     large.result = Some(TaskResult::Artifact(ArtifactRef { digest: Digest::of(b"large"), bytes: 70_000 }));
-    let objects = [well, failed, large].map(|record| serde_json::to_string_pretty(&TaskObject(&record)).expect("JSON"));
+    let objects =
+        [well, failed, large].map(|record| serde_json::to_string_pretty(&TaskObject::single(&record)).expect("JSON"));
     insta::assert_snapshot!("task_objects", objects.join("\n"));
 }
 

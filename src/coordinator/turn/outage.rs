@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::engine::{Command, Ending, Engine, HostId};
+use crate::engine::{Command, Ending, Engine, HostId, Overview};
 use crate::model::{TaskId, Timestamp};
-use crate::store::CommitError;
+use crate::store::{Batch, CommitError};
 
 use super::super::Readiness;
 use super::{Health, PROBE_INTERVAL, Turn};
@@ -33,9 +33,11 @@ impl Turn {
             ack.fail(&reason, &mut self.postman);
         }
         self.waiters.fail_cancels(&reason);
-        self.module_changes.clear();
+        self.pending = Batch::default();
+        self.refuse_clearings(&reason);
+        self.versions_under_way.clear();
         // An engine without hosts, so that nothing can start.
-        self.engine = Engine::new(self.settings.engine.clone(), 0);
+        self.engine = Engine::new(self.settings.engine.clone(), 0, self.engine.ids().last());
         self.host = HostId::GONE;
         self.health = Health::Failing { reason, next_probe: now + PROBE_INTERVAL };
     }
@@ -48,7 +50,16 @@ impl Turn {
         tracing::info!("the store works again");
         // What ran was given up by us, not lost: it costs nothing.
         let running: Vec<(TaskId, u32)> = overview.running.iter().map(|task| (task.id, task.fence)).collect();
-        self.engine = Engine::load(self.settings.engine.clone(), overview);
+        // Ids that were given out and not stored are not given out again.
+        let last_id = overview.last_id.max(self.engine.ids().last());
+        self.engine = Engine::load(self.settings.engine.clone(), Overview { last_id, ..overview });
+        // The runs of what ran have to be there before it is taken back.
+        let paged = self.page_in(now);
+        let variables = paged.and_then(|()| self.history.variables());
+        match variables {
+            Ok(variables) => self.evaluator.inputs().set_variables(variables),
+            Err(error) => return self.fail(error, now),
+        }
         for (task, fence) in running {
             let ending = Ending::HandedBack { reason: "the store had failed".into(), pause: Duration::ZERO };
             self.engine.apply(Command::Report { host: HostId::GONE, task, fence, ending, seed: 0 }, now);

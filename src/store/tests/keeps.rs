@@ -45,7 +45,7 @@ fn a_task_is_read_as_it_was_written() {
     bare.state = TaskState::Success;
     bare.result = Some(TaskResult::Inline(Json::of(&[1, 2]).expect("JSON")));
     bare.end_date = Some(now);
-    let change = TaskChange { is_new: false, record: Arc::new(bare.clone()) };
+    let change = TaskChange { is_new: false, is_renewed: false, record: Arc::new(bare.clone()) };
     let changes = Changes { tasks: vec![change], ..Changes::default() };
     store.writer.commit(&Batch { changes, ..Batch::default() }).expect("committed");
     assert_eq!(store.history.task(bare.id).expect("read"), Some(bare));

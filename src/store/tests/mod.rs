@@ -2,6 +2,7 @@
 
 mod keeps;
 mod plans;
+mod runs;
 mod sweeps;
 
 use std::sync::Arc;
@@ -56,6 +57,7 @@ impl TestStore {
             batch.changes.events.push(EventRow {
                 seq: self.last_event,
                 task: record.id,
+                run: record.instance.map(|instance| instance.run),
                 previous,
                 at: record.queued_at,
                 event,
@@ -78,7 +80,7 @@ impl TestStore {
             };
             record.last_event = event(EventKind::Ended, record.last_event, Some(Box::new(attempt)));
         }
-        batch.changes.tasks.push(TaskChange { is_new: true, record: Arc::new(record.clone()) });
+        batch.changes.tasks.push(TaskChange { is_new: true, is_renewed: false, record: Arc::new(record.clone()) });
         record
     }
 
@@ -96,6 +98,9 @@ fn queued(id: TaskId, queued_at: Timestamp) -> TaskRecord {
     let spec = TaskSpec::new(Digest::of(b"module"), "run", Json::null());
     TaskRecord {
         id,
+        instance: None,
+        label: None,
+        note: None,
         spec: Arc::new(spec),
         state: TaskState::Queued,
         outcome: None,

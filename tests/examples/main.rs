@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says by its panic what it did not find")]
 
+mod dags;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::collections::BTreeMap;
@@ -74,7 +76,7 @@ async fn programs_of_others() {
 fn every_example_is_tested_and_in_the_table() {
     let root = guests::example_directory("");
     let table = std::fs::read_to_string(root.join("README.md")).unwrap();
-    let tests = include_str!("examples.rs");
+    let tests = concat!(include_str!("main.rs"), include_str!("dags.rs"));
     for entry in std::fs::read_dir(&root).unwrap().map(|entry| entry.unwrap()) {
         let name = entry.file_name().into_string().unwrap();
         if entry.file_type().unwrap().is_dir() {

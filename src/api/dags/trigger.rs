@@ -1,0 +1,226 @@
+//! Accepts a run of a DAG: `POST /dags/{name}/runs`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use tradewind_json_schema::Schema;
+
+use crate::api::Api;
+use crate::api::auth::Principal;
+use crate::api::extract::{self, Query};
+use crate::api::problem::{Kind, Place, Problem, ProblemBody, dag_not_found, trigger_refused};
+use crate::api::runs::object::Run;
+use crate::api::tasks::submit::{IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED, WaitQuery, checked_key, idempotency};
+use crate::coordinator::{Idempotency, TriggerRun, Triggered};
+use crate::dag::definition::Param;
+use crate::dag::finding::pointer_part;
+use crate::model::dag_names::ParamName;
+use crate::model::{DagId, Digest, Json, RunName, Timestamp};
+
+use super::Name;
+
+/// What a run is asked for with. Everything has a default.
+#[derive(Deserialize, Default, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RunRequest {
+    /// Unique within the DAG: a name that there is already answers with that run. Default `manual__` and the time.
+    #[schema(value_type = Option<String>)]
+    run_id: Option<RunName>,
+    /// The moment that the run is about. Default none.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    logical_date: Option<Timestamp>,
+    /// An object. Its keys override the DAG's params; others are allowed.
+    #[schema(value_type = Option<Object>)]
+    conf: Option<Json>,
+    /// At most 1 000 characters.
+    note: Option<String>,
+}
+
+/// Triggers a run of a DAG.
+///
+/// The answer leaves when the run is stored durably. The status says that it was accepted; `state` says how it went.
+#[utoipa::path(post, path = "/dags/{name}/runs", tag = "runs", request_body(content = Option<RunRequest>, description = "Nothing at all is as good as `{}`."),
+    params(("name" = String, Path, description = "`etl`"), WaitQuery, ("Idempotency-Key" = Option<String>, Header,
+        description = "1 to 255 visible ASCII characters; a repeat within 24 h answers with the same run")),
+    responses(
+        (status = 200, description = "There is a run of this name, or of this key, already.", body = Run,
+            headers(("Idempotency-Replayed" = Option<bool>, description = "`true` where a key was sent"),
+                    ("Location" = String, description = "The address of the run"))),
+        (status = 201, description = "The run was accepted.", body = Run,
+            headers(("Location" = String, description = "The address of the run"))),
+        (status = 400, description = "The body is not JSON.", body = ProblemBody<'_>, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such DAG.", body = ProblemBody<'_>, content_type = "application/problem+json"),
+        (status = 413, description = "The body is too large.", body = ProblemBody<'_>, content_type = "application/problem+json"),
+        (status = 422, description = "The request is not valid, or the parameters do not fit the DAG.", body = ProblemBody<'_>, content_type = "application/problem+json"),
+        (status = 429, description = "Too much at once.", body = ProblemBody<'_>, content_type = "application/problem+json"),
+        (status = 503, description = "It cannot be stored now.", body = ProblemBody<'_>, content_type = "application/problem+json")))]
+pub async fn trigger(
+    api: State<Api>,
+    principal: Principal,
+    Name(name): Name,
+    Query(query): Query<WaitQuery>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let wait = query.wait()?;
+    let key = headers.get(IDEMPOTENCY_KEY).map(|key| checked_key("Idempotency-Key", key.as_bytes())).transpose()?;
+    let bounds = &api.bounds;
+    let body = extract::body(body, bounds.max_body_bytes, "server.max_task_body_bytes", bounds.body_timeout).await?;
+    let request = match body.trim_ascii() {
+        [] => RunRequest::default(),
+        text => extract::json(text)?,
+    };
+    // The same body for another DAG is another request.
+    let request_text = [name.as_str().as_bytes(), b"\0", &body].concat();
+    let idempotency = key.map(|key| idempotency(&principal, key, &request_text));
+    let run_id = request.run_id.clone();
+    let triggered = match prepare(&api, &name, request).await {
+        Ok(Prepared { version, conf, params, note, logical_date }) => {
+            let (dag_id, by) = (name.clone(), principal.name().clone());
+            let run = TriggerRun { dag_id, version, run_id, logical_date, conf, params, note, idempotency, by };
+            let triggered = api.coordinator.trigger(run, wait).await;
+            triggered.map_err(|error| trigger_refused(&name, error))?
+        }
+        Err(problem) => accepted_before(&api, &name, run_id, idempotency).await?.ok_or(problem)?,
+    };
+    Ok(response(&triggered, key.is_some()))
+}
+
+fn response(triggered: &Triggered, has_key: bool) -> Response {
+    let status = if triggered.existed { StatusCode::OK } else { StatusCode::CREATED };
+    let location = [(header::LOCATION, format!("/api/v1/runs/{}", triggered.record.id))];
+    let mut response = (status, location, axum::Json(Run::from(&*triggered.record))).into_response();
+    if triggered.existed && has_key {
+        response.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+    }
+    response
+}
+
+/// The run that a request was accepted as before, though it would be refused now: the DAG may have changed since.
+async fn accepted_before(
+    api: &Api,
+    name: &DagId,
+    run_id: Option<RunName>,
+    idempotency: Option<Idempotency>,
+) -> Result<Option<Triggered>, Problem> {
+    let name = name.clone();
+    let found = api.reads.run(move |reader| {
+        let by_key = idempotency.map(|Idempotency { key, body }| reader.run_accepted_with(&key, &body)).transpose()?;
+        match (by_key.flatten(), run_id) {
+            (None, Some(run_id)) => reader.run_by_name(&name, &run_id),
+            (found, _) => Ok(found),
+        }
+    });
+    Ok(found.await?.map(|record| Triggered { record: Arc::new(record), existed: true }))
+}
+
+/// What of a run is checked.
+struct Prepared {
+    version: Digest,
+    conf: Json,
+    params: Json,
+    note: Option<Arc<str>>,
+    logical_date: Option<Timestamp>,
+}
+
+async fn prepare(api: &Api, name: &DagId, request: RunRequest) -> Result<Prepared, Problem> {
+    let RunRequest { run_id: _, logical_date, conf, note } = request;
+    let note = note.map(|note| extract::remark("/note", note)).transpose()?;
+    let (conf, given) = read_conf(conf)?;
+    let dag = name.clone();
+    // Schemas are compiled where threads may block.
+    let found = api.reads.run(move |reader| {
+        let found = reader.current_params(&dag)?;
+        Ok(found.map(|found| (found.version, params(&found.params, &given))))
+    });
+    let (version, params) = found.await?.ok_or_else(|| dag_not_found(name.as_str()))?;
+    let params = params.map_err(|places| invalid_params(name, places))?;
+    Ok(Prepared { version, conf, params, note, logical_date })
+}
+
+/// As it was given, and as what it says.
+fn read_conf(conf: Option<Json>) -> Result<(Json, Map<String, Value>), Problem> {
+    let conf = conf.filter(|conf| !conf.is_null());
+    let conf = conf.unwrap_or_else(|| Json::parse("{}".to_owned()).expect("an empty object is JSON"));
+    match conf.to_value() {
+        Ok(Value::Object(given)) => Ok((conf, given)),
+        Ok(_) => Err(Problem::invalid("/conf", "it is not an object", "write {\"city\": \"Ames\"}")),
+        Err(error) => Err(Problem::invalid("/conf", error.to_string(), "nest it less deeply")),
+    }
+}
+
+/// Told of one value at most.
+const MAX_PROBLEMS: usize = 20;
+
+/// The values of a DAG's params in a run, or what is wrong with those.
+fn params(declared: &BTreeMap<ParamName, Param>, given: &Map<String, Value>) -> Result<Json, Vec<Place>> {
+    let (mut values, mut wrong) = (Map::new(), Vec::new());
+    for (name, param) in declared {
+        let path = format!("/conf/{}", pointer_part(name.as_str()));
+        let Some(value) = given.get(name.as_str()).or(param.default.as_ref()) else {
+            let message = format!("param `{name}` has no default and is not given; add it to `conf`");
+            wrong.push(Place::new(path, "missing_param", message));
+            continue;
+        };
+        // One that does not compile was accepted by another version: it decides nothing here.
+        if let Some(schema) = param.schema.as_ref().and_then(|schema| Schema::compile(schema).ok()) {
+            let place = |problem: tradewind_json_schema::Problem| {
+                let message = format!("param `{name}` does not match its schema: {}", problem.message);
+                Place::new(format!("{path}{}", problem.path), "param_not_valid", message)
+            };
+            wrong.extend(schema.problems(value, MAX_PROBLEMS).into_iter().map(place));
+        }
+        values.insert(name.as_str().to_owned(), value.clone());
+    }
+    match wrong.is_empty() {
+        true => Ok(Json::of(&values).expect("JSON values are JSON")),
+        false => Err(wrong),
+    }
+}
+
+fn invalid_params(name: &DagId, places: Vec<Place>) -> Problem {
+    let reason = places.first().map(|first| first.message.clone()).unwrap_or_default();
+    let reason = reason.split("; ").next().unwrap_or_default().to_owned();
+    let remedy = format!("see `params` in the definition at GET /api/v1/dags/{name}");
+    Problem::new(Kind::InvalidParams, format!("the run of DAG `{name}`"), reason, remedy).at(places)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn declared() -> BTreeMap<ParamName, Param> {
+        serde_json::from_value(json!({
+            "city": {"default": "Ames", "schema": {"type": "string"}},
+            "day": {"schema": {"type": "integer", "minimum": 1}},
+            "any": {"default": null},
+        }))
+        .expect("params")
+    }
+
+    #[test]
+    fn conf_overrides_what_is_default_and_may_say_more() {
+        let given = json!({"day": 3, "more": [1], "city": "Rome"});
+        let params = params(&declared(), given.as_object().expect("an object")).expect("params");
+        assert_eq!(params.as_str(), r#"{"any":null,"city":"Rome","day":3}"#);
+    }
+
+    #[test]
+    fn every_param_that_does_not_fit_is_told_of() {
+        for (given, expected) in [
+            (json!({}), vec!["/conf/day missing_param"]),
+            (json!({"day": 0, "city": 5}), vec!["/conf/city param_not_valid", "/conf/day param_not_valid"]),
+        ] {
+            let wrong = params(&declared(), given.as_object().expect("an object")).expect_err("places");
+            let wrong: Vec<String> = wrong.iter().map(|place| format!("{} {}", place.path, place.code)).collect();
+            assert_eq!(wrong, expected, "{given}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Keys that tasks get from `default_args`, and which keys those may be.
+//!
+//! A task's own key wins, then the innermost group's, then the DAG's. Values replace each
+//! other as a whole: of two `labels`, one counts. Null on a task undoes a default.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::DraftKey;
+use super::fields::{Fields, Known, Reader, Spot};
+use crate::dag::source::{Kind, Node};
+
+/// Keys that a single task has too. Others check their values.
+pub const WORK_KEYS: [&str; 15] = [
+    "module",
+    "function",
+    "input",
+    "args",
+    "grants",
+    "limits",
+    "execution_timeout",
+    "retries",
+    "retry_delay",
+    "retry_exponential_backoff",
+    "max_retry_delay",
+    "retry_on",
+    "priority_weight",
+    "queue",
+    "labels",
+];
+
+/// Keys of the graph that may be defaults.
+const INHERITED_KEYS: [&str; 5] =
+    ["trigger_rule", "depends_on_past", "wait_for_downstream", "max_active_tis_per_dagrun", "pool"];
+
+const EACH_ITS_OWN: &str = "each task has its own; write it on the task";
+
+const DEFAULT_ARGS: Known = Known {
+    on: "`default_args`",
+    lists: &[&WORK_KEYS, &INHERITED_KEYS],
+    refused: &[
+        ("upstream", EACH_ITS_OWN),
+        ("when", EACH_ITS_OWN),
+        ("branch", EACH_ITS_OWN),
+        ("short_circuit", EACH_ITS_OWN),
+        ("expand", EACH_ITS_OWN),
+        ("zip", EACH_ITS_OWN),
+        ("expand_kwargs", EACH_ITS_OWN),
+        ("map_index_template", EACH_ITS_OWN),
+        ("setup", EACH_ITS_OWN),
+        ("teardown", EACH_ITS_OWN),
+        NOT_BEFORE,
+        IDEMPOTENCY_KEY,
+    ],
+};
+
+pub(super) const NOT_BEFORE: (&str, &str) = ("not_before", "a task of a DAG starts when its upstream allows");
+pub(super) const IDEMPOTENCY_KEY: (&str, &str) = ("idempotency_key", "a run is idempotent by its run_id");
+
+/// A default, with its value read once for all tasks that share it.
+#[derive(Clone)]
+pub(super) struct Shared<'a> {
+    pub(super) spot: Arc<Spot<'a>>,
+    pub(super) key: Arc<DraftKey>,
+}
+
+/// What holds within a DAG or a group.
+#[derive(Clone, Default)]
+pub(super) struct Layer<'a>(HashMap<&'static str, Shared<'a>>);
+
+impl<'a> Layer<'a> {
+    /// This layer with what `default_args` add to it.
+    pub(super) fn with(&self, reader: &mut Reader, default_args: Option<&Spot<'a>>) -> Self {
+        let mut layer = self.clone();
+        let Some(spot) = default_args else { return layer };
+        let fields = reader.fields(spot, "an object of keys of tasks", &DEFAULT_ARGS);
+        one_timeout(reader, &fields);
+        for (key, spot) in fields.iter() {
+            let shared = Shared { key: Arc::new(DraftKey::of(spot)), spot: Arc::new(spot.clone()) };
+            layer.0.insert(key, shared);
+            // The short form of an outer layer does not win over the long one of this.
+            if key == "limits" && fields.get("execution_timeout").is_none() && has_timeout(spot.node) {
+                layer.0.remove("execution_timeout");
+            }
+        }
+        layer
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<&Shared<'a>> {
+        self.0.get(key)
+    }
+}
+
+impl DraftKey {
+    pub(super) fn of(spot: &Spot<'_>) -> Self {
+        let value = spot.node.to_json();
+        let bytes = value.to_string().len();
+        Self { value, path: spot.path.clone(), place: spot.node.place, bytes }
+    }
+}
+
+/// Whether `limits` say how long the task may run.
+pub(super) fn has_timeout(limits: &Node) -> bool {
+    match &limits.kind {
+        Kind::Object(entries) => {
+            entries.iter().any(|(key, node)| key.name == "execution_timeout" && node.kind != Kind::Null)
+        }
+        _ => false,
+    }
+}
+
+/// `execution_timeout` is short for that of `limits`: one of them is enough.
+pub(super) fn one_timeout(reader: &mut Reader, fields: &Fields<'_>) {
+    if let (Some(short), Some(limits)) = (fields.get("execution_timeout"), fields.get("limits"))
+        && has_timeout(limits.node)
+    {
+        let message = "`execution_timeout` is short for that of `limits`, and both are given";
+        reader.findings.add(short.finding("two_timeouts", message).remedy("keep one of them"));
+    }
+}

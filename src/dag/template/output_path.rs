@@ -1,0 +1,84 @@
+//! What of the outputs of other tasks a template reads.
+
+use std::collections::HashSet;
+
+use minijinja::Value;
+
+use super::errors::place;
+use super::parse::{Compiled, Template};
+use super::references::Path;
+use crate::dag::finding::shown;
+
+/// `tasks.extract.output.files[0]`, or what of it stands before something computed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputPath {
+    pub task: String,
+    pub steps: Vec<OutputStep>,
+    /// Whether the template is this path and nothing else, so that its value is the one there.
+    pub is_all: bool,
+    /// In the text, from 1.
+    pub line: u32,
+    /// In characters, from 1.
+    pub column: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum OutputStep {
+    Key(String),
+    /// From the end where it is negative.
+    Index(i64),
+}
+
+/// What is further inside is not told.
+const MAX_STEPS: usize = 64;
+/// Bytes; a task's name may be longer.
+const MOST_SHOWN: usize = 300;
+
+impl OutputPath {
+    pub(super) fn all_of(template: &Template) -> Vec<Self> {
+        let mut seen = HashSet::new();
+        let is_path = matches!(template.compiled, Compiled::Path(_));
+        let mut all = Vec::new();
+        for path in &template.paths {
+            let Path { task: Some(task), steps: values, offset, is_optional: false, .. } = path else { continue };
+            let steps: Vec<OutputStep> = values.iter().map_while(OutputStep::of).take(MAX_STEPS).collect();
+            if !seen.insert((task, steps.clone())) {
+                continue;
+            }
+            let (line, column) = place(template.source(), *offset);
+            let is_all = is_path && steps.len() == values.len();
+            all.push(Self { task: task.clone(), steps, is_all, line, column });
+        }
+        all
+    }
+}
+
+/// A path into the output of a task as it is written, shortened to where it can be read in a sentence.
+pub fn written(task: &str, steps: &[OutputStep]) -> String {
+    let mut text = format!("tasks.{task}.output");
+    for step in steps {
+        if text.len() > MOST_SHOWN {
+            text.push('…');
+            break;
+        }
+        match step {
+            OutputStep::Key(key) if key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') => {
+                text.push('.');
+                text.push_str(&shown(key));
+            }
+            OutputStep::Key(key) => text.push_str(&format!("['{}']", shown(key))),
+            OutputStep::Index(index) => text.push_str(&format!("[{index}]")),
+        }
+    }
+    text
+}
+
+impl OutputStep {
+    fn of(value: &Value) -> Option<Self> {
+        match value.as_str() {
+            Some(key) => Some(Self::Key(key.to_owned())),
+            None if value.is_integer() => value.as_i64().map(Self::Index),
+            None => None,
+        }
+    }
+}

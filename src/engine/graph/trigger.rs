@@ -1,0 +1,162 @@
+//! Accepts a run, once for each name.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::dag::Plan;
+use crate::dag::plan::NodeIndex;
+use crate::model::{DagId, RunId, RunSpec, TaskId, TaskName, TaskState, Timestamp};
+
+use super::super::Engine;
+use super::super::changes::RunEventKind;
+use super::super::command::{Answer, Once};
+use super::{Run, RunPhase};
+
+/// How the run before this one stands, for tasks that depend on the past.
+#[derive(Debug, Clone, Default)]
+pub enum Past {
+    /// There was none, or no task asks.
+    #[default]
+    None,
+    /// It is under way.
+    Run(RunId),
+    /// It has ended.
+    Ended(Arc<Ends>),
+}
+
+/// How the tasks of a run ended.
+#[derive(Debug)]
+pub struct Ends {
+    pub run: RunId,
+    /// Of a mapped task the worst.
+    pub states: HashMap<TaskName, TaskState>,
+}
+
+/// What a run is accepted with.
+#[derive(Debug, Clone)]
+pub struct Trigger {
+    pub id: RunId,
+    pub first_task: TaskId,
+    pub spec: Arc<RunSpec>,
+    pub plan: Arc<Plan>,
+    /// What the store knows of a run of this name.
+    pub earlier: Option<RunId>,
+    pub once: Option<Once>,
+    pub past: Past,
+    pub note: Option<Arc<str>>,
+    pub by: Arc<str>,
+}
+
+impl Engine {
+    pub(in crate::engine) fn trigger(&mut self, trigger: Trigger, now: Timestamp) -> Answer {
+        let Trigger { id, first_task, spec, plan, earlier, once, past, note, by } = trigger;
+        let number = TaskId::from_u64(id.as_u64());
+        if let Some(answer) = once.as_ref().and_then(|once| self.answer_from_before(once, now)) {
+            return answer;
+        }
+        let name = (spec.dag_id.clone(), spec.run_id.clone());
+        if let Some(earlier) = self.graph.recent.get(&name).copied().or(earlier) {
+            return Answer::RunExists(earlier);
+        }
+        if let Some(once) = once {
+            // Of the same numbers, so that a key stands for a task or for a run.
+            self.remember_key(&once, number, now);
+        }
+        self.graph.recent.insert(name, id);
+        self.graph.rooms.set_most(&spec.dag_id, id, plan.max_active_runs);
+        let dag = spec.dag_id.clone();
+        let mut run = Run::queued(id, spec, plan, first_task, past, note, now);
+        self.find_past_in_memory(&mut run);
+        self.resolve_past(&mut run);
+        self.record_run_event(&mut run, RunEventKind::Queued, Some(by), now);
+        self.graph.runs.insert(id, Box::new(run));
+        if let Some(evicted) = self.graph.rooms.wait(&dag, id)
+            && !self.graph.runs.contains_key(&evicted)
+        {
+            self.graph.rooms.forget_far(&dag, evicted);
+        }
+        self.begin_runs(now);
+        Answer::RunAccepted(id)
+    }
+}
+
+impl Engine {
+    /// The run before this one may be one that the store does not know yet.
+    fn find_past_in_memory(&self, run: &mut Run) {
+        if !run.plan.looks_back {
+            return;
+        }
+        let is_before = |other: &Run| {
+            other.spec.dag_id == run.spec.dag_id
+                && !other.stored
+                && match run.spec.logical_date {
+                    None => true,
+                    Some(date) => other.spec.logical_date.is_some_and(|other| other < date),
+                }
+        };
+        let order = |other: &Run| (run.spec.logical_date.and(other.spec.logical_date), other.id);
+        if let Some(before) = self
+            .graph
+            .runs
+            .values()
+            .map(|other| &**other)
+            .filter(|other| is_before(other))
+            .max_by_key(|other| order(other))
+        {
+            run.past = Past::Run(before.id);
+        }
+    }
+
+    /// Runs of the DAG in memory that have not ended.
+    pub fn active_runs_of(&self, dag: &DagId) -> u64 {
+        let active = |run: &Run| run.spec.dag_id == *dag && !matches!(run.phase, RunPhase::Ended { .. });
+        self.graph.runs.values().filter(|run| active(run)).count() as u64
+    }
+}
+
+impl Run {
+    pub(super) fn queued(
+        id: RunId,
+        spec: Arc<RunSpec>,
+        plan: Arc<Plan>,
+        first_task: TaskId,
+        past: Past,
+        note: Option<Arc<str>>,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            spec,
+            plan,
+            first_task,
+            phase: RunPhase::Queued,
+            queued_at: now,
+            note,
+            scopes: Vec::new(),
+            scopes_left: 0,
+            tallies: Vec::new(),
+            lists_to_look_at: Vec::new(),
+            to_open: Vec::new(),
+            past,
+            cleared: HashMap::new(),
+            has_failure: false,
+            stored: false,
+            changed_in: 0,
+        }
+    }
+
+    /// Whether the task's former self, in the run before, lets it start.
+    pub(super) fn past_allows(&self, node: NodeIndex) -> bool {
+        let Past::Ended(ends) = &self.past else { return matches!(self.past, Past::None) };
+        let states = &ends.states;
+        let node = self.plan.node(node);
+        let well = |index: &NodeIndex| {
+            // A task that was not there does not stand in the way.
+            let state = states.get(&self.plan.node(*index).name);
+            state.is_none_or(|state| matches!(state, TaskState::Success | TaskState::Skipped))
+        };
+        let own = states.get(&node.name);
+        own.is_none_or(|state| matches!(state, TaskState::Success | TaskState::Skipped))
+            && (!node.wait_for_downstream || node.downstream.iter().all(well))
+    }
+}

@@ -1,0 +1,123 @@
+//! Runs and their tasks are read page by page.
+
+use super::*;
+use crate::engine::{RunChange, RunEventKind, RunEventRow};
+use crate::model::run::Instance;
+use crate::model::{RunId, RunRecord, RunSpec, RunState, RunType};
+use crate::store::Reader;
+use crate::store::run_reads::{RunFilter, RunTask, TaskPage};
+
+fn run(store: &mut TestStore, dag: &str, state: RunState) -> RunId {
+    let now = at("2026-11-23T10:00:00Z");
+    let (id, first_task) = store.ids.next_run(now, 4);
+    let object = || Json::parse("{}".into()).expect("JSON");
+    let spec = RunSpec {
+        dag_id: dag.parse().expect("a name"),
+        version: Digest::of(b"version"),
+        run_id: format!("manual__{}", id.as_u64()).parse().expect("a name"),
+        run_type: RunType::Manual,
+        logical_date: None,
+        data_interval_start: None,
+        data_interval_end: None,
+        conf: object(),
+        params: object(),
+    };
+    let end_date = state.is_final().then_some(now);
+    let (spec, start_date, note) = (Arc::new(spec), Some(now), None);
+    let record = RunRecord { id, spec, first_task, state, verdict: None, queued_at: now, start_date, end_date, note };
+    let mut batch = Batch::default();
+    batch.changes.runs.push(RunChange { is_new: true, nodes: 4, record: Arc::new(record) });
+    store.last_event += 1;
+    let (seq, event) = (store.last_event, RunEventKind::Queued);
+    batch.changes.run_events.push(RunEventRow { seq, run: id, at: now, event, state, by: None });
+    store.writer.commit(&batch).expect("committed");
+    id
+}
+
+fn instance(store: &mut TestStore, run: RunId, node: u32, map_index: Option<u32>) {
+    let now = at("2026-11-23T10:00:00Z");
+    let id = store.next_id(now);
+    store.put(TaskRecord { instance: Some(Instance { run, node, map_index }), ..queued(id, now) });
+}
+
+#[test]
+fn tasks_of_a_run_come_in_order_with_those_that_are_still_to_come() {
+    let mut store = TestStore::new();
+    let (wanted, other) = (run(&mut store, "etl", RunState::Running), run(&mut store, "etl", RunState::Running));
+    for map_index in [2, 0, 1] {
+        instance(&mut store, wanted, 1, Some(map_index));
+    }
+    instance(&mut store, wanted, 3, None);
+    instance(&mut store, other, 0, None);
+    let reader = Reader { connection: store.writer.connection() };
+    let expected = [(0, None, false), (1, Some(0), true), (1, Some(1), true), (1, Some(2), true), (2, None, false)];
+    let expected: Vec<_> = expected.into_iter().chain([(3, None, true), (4, None, false)]).collect();
+    for limit in 1..=8 {
+        let (mut seen, mut after) = (Vec::new(), None);
+        loop {
+            let page = reader.run_tasks(TaskPage { run: wanted, nodes: 5, after, limit }).expect("read");
+            assert!(page.items.len() <= limit);
+            seen.extend(page.items.iter().map(|task| match task {
+                RunTask::Begun(record) => {
+                    let instance = record.instance.expect("an instance");
+                    (instance.node, instance.map_index, true)
+                }
+                RunTask::ToCome { node } => (*node, None, false),
+            }));
+            after = page.next_cursor;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, expected, "by pages of {limit}");
+    }
+}
+
+#[test]
+fn runs_are_found_by_state_and_dag_newest_first() {
+    let mut store = TestStore::new();
+    let mut all = Vec::new();
+    for n in 0..20 {
+        let (dag, state) = (if n % 3 == 0 { "a" } else { "b" }, RunState::ALL[n % RunState::ALL.len()]);
+        all.push((run(&mut store, dag, state), dag, state));
+    }
+    all.reverse();
+    let reader = Reader { connection: store.writer.connection() };
+    for state in [None].into_iter().chain(RunState::ALL.iter().copied().map(Some)) {
+        for dag in [None, Some("a"), Some("b"), Some("c")] {
+            let filter = RunFilter { state, dag_id: dag.map(|dag| dag.parse().expect("a name")) };
+            let (mut seen, mut before) = (Vec::new(), None);
+            loop {
+                let page = reader.runs(&filter, before, 3).expect("read");
+                seen.extend(page.items.iter().map(|run| run.id));
+                before = page.next_cursor;
+                if before.is_none() {
+                    break;
+                }
+            }
+            let fits = |(_, its_dag, its_state): &&(RunId, &str, RunState)| {
+                dag.is_none_or(|dag| dag == *its_dag) && state.is_none_or(|state| state == *its_state)
+            };
+            let expected: Vec<RunId> = all.iter().filter(fits).map(|(id, ..)| *id).collect();
+            assert_eq!(seen, expected, "{filter:?}");
+        }
+    }
+}
+
+#[test]
+fn events_of_a_run_and_its_tasks_are_told_together() {
+    let mut store = TestStore::new();
+    let (wanted, other) = (run(&mut store, "etl", RunState::Running), run(&mut store, "etl", RunState::Running));
+    instance(&mut store, wanted, 0, None);
+    instance(&mut store, other, 0, None);
+    let reader = Reader { connection: store.writer.connection() };
+    let seqs = |after| -> Vec<u64> {
+        let events = reader.run_events(wanted, after, 10).expect("read");
+        assert!(events.iter().all(|event| event.event.run == Some(wanted)));
+        events.iter().map(|event| event.event.seq).collect()
+    };
+    assert_eq!((seqs(0), seqs(1)), (vec![1, 3], vec![3]));
+    let nodes = reader.run_events(wanted, 0, 10).expect("read").iter().map(|event| event.node).collect::<Vec<_>>();
+    assert_eq!(nodes, [None, Some(0)]);
+    assert_eq!(reader.events(0, 10).expect("read").len(), 4);
+}
