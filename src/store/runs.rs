@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::dag::Plan;
 use crate::dag::plan::ROOT;
-use crate::engine::graph::{Element, Ends, Past, StoredExpansion, StoredInstance, StoredRun, Tries};
+use crate::engine::graph::{Before, Element, Ends, Past, StoredExpansion, StoredInstance, StoredRun, Tries};
 use crate::engine::{ClearedRows, ExpansionRow, Page, RunChange, RunEventRow};
 use crate::model::task::{ArtifactRef, TaskResult};
 use crate::model::{
@@ -228,7 +228,7 @@ impl History {
     /// The run with everything the engine has to know of it.
     pub fn stored_run(&self, record: RunRecord, plan: Arc<Plan>) -> Result<StoredRun, CommitError> {
         let read = || -> rusqlite::Result<StoredRun> {
-            let past = self.past_of(&record, &plan)?;
+            let past = self.run_before(record.id, &record.spec, &plan)?.past;
             let (instances, expansions) = match record.state {
                 RunState::Queued => Default::default(),
                 _ => (self.instances(record.id, &plan)?, self.expansions(record.id)?),
@@ -294,43 +294,38 @@ impl History {
         rows.collect()
     }
 
-    /// How the run before this one stands: the one with the next earlier logical date or, where it
-    /// has none, the one that was asked for before it.
-    pub fn past(&self, id: RunId, spec: &RunSpec, plan: &Plan) -> Result<Past, CommitError> {
-        self.past_at(id, spec, plan).map_err(why)
+    /// The run before this one: of those that were asked for before it the one with the next earlier
+    /// logical date or, where it has none, the newest.
+    pub fn before(&self, id: RunId, spec: &RunSpec, plan: &Plan) -> Result<Before, CommitError> {
+        self.run_before(id, spec, plan).map_err(why)
     }
 
-    fn past_of(&self, record: &RunRecord, plan: &Plan) -> rusqlite::Result<Past> {
-        self.past_at(record.id, &record.spec, plan)
-    }
-
-    fn past_at(&self, id: RunId, spec: &RunSpec, plan: &Plan) -> rusqlite::Result<Past> {
+    fn run_before(&self, id: RunId, spec: &RunSpec, plan: &Plan) -> rusqlite::Result<Before> {
         if !plan.looks_back {
-            return Ok(Past::None);
+            return Ok(Before::default());
         }
-        let before = match spec.logical_date {
+        let (dag, id) = (spec.dag_id.as_str(), id.as_u64() as i64);
+        let found = match spec.logical_date {
             Some(date) => self
                 .connection
                 .prepare_cached(
-                    "SELECT id, end_date IS NOT NULL FROM runs INDEXED BY runs_by_date
-                     WHERE dag_id = ?1 AND logical_date < ?2 ORDER BY logical_date DESC, id DESC LIMIT 1",
+                    "SELECT id, logical_date, end_date IS NOT NULL FROM runs INDEXED BY runs_by_date
+                     WHERE dag_id = ?1 AND logical_date < ?2 AND id < ?3 ORDER BY logical_date DESC, id DESC LIMIT 1",
                 )?
-                .query_row(params![spec.dag_id.as_str(), date.as_micros()], run_and_end)
+                .query_row(params![dag, date.as_micros(), id], run_and_end)
                 .optional()?,
             None => self
                 .connection
                 .prepare_cached(
-                    "SELECT id, end_date IS NOT NULL FROM runs INDEXED BY runs_of_dag
+                    "SELECT id, logical_date, end_date IS NOT NULL FROM runs INDEXED BY runs_of_dag
                      WHERE dag_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT 1",
                 )?
-                .query_row(params![spec.dag_id.as_str(), id.as_u64() as i64], run_and_end)
+                .query_row(params![dag, id], run_and_end)
                 .optional()?,
         };
-        match before {
-            None => Ok(Past::None),
-            Some((before, false)) => Ok(Past::Run(before)),
-            Some((before, true)) => Ok(Past::Ended(Arc::new(self.ends_of(before)?))),
-        }
+        let Some((id, logical_date, has_ended)) = found else { return Ok(Before::default()) };
+        let past = if has_ended { Past::Ended(Arc::new(self.ends_of(id)?)) } else { Past::Run(id) };
+        Ok(Before { past, logical_date })
     }
 
     /// The states of a run's tasks by their names: of a mapped one the worst. The run may be of another version.
@@ -362,8 +357,8 @@ fn run_id(row: &Row<'_>) -> rusqlite::Result<RunId> {
     Ok(RunId::from_u64(row.get::<_, i64>(0)? as u64))
 }
 
-fn run_and_end(row: &Row<'_>) -> rusqlite::Result<(RunId, bool)> {
-    Ok((run_id(row)?, row.get(1)?))
+fn run_and_end(row: &Row<'_>) -> rusqlite::Result<(RunId, Option<Timestamp>, bool)> {
+    Ok((run_id(row)?, time(row, 1)?, row.get(2)?))
 }
 
 /// A value that stands in its row or is kept as an artifact: three columns.

@@ -4,12 +4,10 @@ use std::sync::Arc;
 
 use tradewind::dag::Plan;
 use tradewind::dag::plan::Choice;
-use tradewind::engine::graph::{
-    Clear, Element, Evaluated, Evaluation, Mark, Past, Question, Selection, StoredRun, Trigger,
-};
+use tradewind::engine::graph::{Clear, Element, Evaluated, Evaluation, Mark, Question, Selection, StoredRun, Trigger};
 use tradewind::engine::{Answer, Command};
 use tradewind::model::task::TaskResult;
-use tradewind::model::{Json, RunSpec, RunState, RunType, TaskError, TaskState};
+use tradewind::model::{Json, RunSpec, RunState, RunType, TaskError, TaskState, Timestamp};
 
 use super::clients::{Asked, Promise};
 use super::random::Random;
@@ -25,23 +23,20 @@ impl World {
         let (id, first_task) = self.engine.ids().next_run(self.now, plan.nodes.len());
         let earlier = self.store.runs.named(&plan.dag_id, &name);
         let known = earlier.or_else(|| self.names.get(&(plan.dag_id.clone(), name.clone())).copied());
+        // Some are asked for out of order, and some on the same date.
+        let logical_date = self.random.chance(50).then(|| Timestamp::from_micros(self.random.below(20) as i64));
         let spec = Arc::new(RunSpec {
             dag_id: plan.dag_id.clone(),
             version: plan.version,
             run_id: name.clone(),
             run_type: RunType::Manual,
-            logical_date: None,
+            logical_date,
             data_interval_start: None,
             data_interval_end: None,
             conf: object(),
             params: object(),
         });
-        let past = self.store.runs.past(id, &plan, |task| self.store.row(task));
-        let past = match self.last_run.get(&plan.dag_id) {
-            // Not durable yet: the engine knows better.
-            Some(last) if plan.looks_back && self.store.runs.state(*last).is_none() => Past::Run(*last),
-            _ => past,
-        };
+        let before = self.store.runs.before(id, logical_date, &plan, |task| self.store.row(task));
         let trigger = Trigger {
             id,
             first_task,
@@ -49,7 +44,7 @@ impl World {
             plan: plan.clone(),
             earlier,
             once: None,
-            past,
+            before,
             note: None,
             by: self.clients.by.clone(),
         };
@@ -59,7 +54,6 @@ impl World {
             Answer::RunAccepted(accepted) => {
                 assert_eq!((accepted, known), (id, None), "accepted twice under one name");
                 self.names.insert((plan.dag_id.clone(), name), id);
-                self.last_run.insert(plan.dag_id.clone(), id);
                 self.runs.push(id);
             }
             Answer::RunExists(earlier) => assert_eq!(Some(earlier), known),
@@ -200,10 +194,6 @@ impl World {
         let runs = &self.store.runs;
         self.names.retain(|_, run| runs.state(*run).is_some());
         self.runs.retain(|run| runs.state(*run).is_some());
-        self.last_run.clear();
-        for run in &self.runs {
-            self.last_run.insert(runs.record(*run).spec.dag_id.clone(), *run);
-        }
     }
 
     pub fn take_questions(&mut self) {

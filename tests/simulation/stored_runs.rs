@@ -6,10 +6,10 @@ use std::sync::Arc;
 use tradewind::dag::Plan;
 use tradewind::dag::plan::{Choice, NodeIndex, ROOT, Role};
 use tradewind::dag::trigger_rule::{Upstream, Verdict};
-use tradewind::engine::graph::{Element, Ends, Past, StoredExpansion, StoredInstance, StoredRun, Tries};
+use tradewind::engine::graph::{Before, Element, Ends, Past, StoredExpansion, StoredInstance, StoredRun, Tries};
 use tradewind::engine::{ClearedRows, EventKind, EventRow, ExpansionRow, Page, RunChange, RunEventKind, RunEventRow};
 use tradewind::model::task::TaskResult;
-use tradewind::model::{DagId, Digest, RunId, RunName, RunRecord, RunState, TaskId, TaskRecord, TaskState};
+use tradewind::model::{DagId, Digest, RunId, RunName, RunRecord, RunState, TaskId, TaskRecord, TaskState, Timestamp};
 
 #[derive(Default)]
 pub struct StoredRuns {
@@ -45,10 +45,6 @@ impl StoredRuns {
         self.runs.get(&id).map(|run| run.state)
     }
 
-    pub fn record(&self, id: RunId) -> &RunRecord {
-        &self.runs[&id]
-    }
-
     pub fn active(&self) -> usize {
         self.runs.values().rev().filter(|run| !run.state.is_final()).count()
     }
@@ -82,9 +78,22 @@ impl StoredRuns {
         self.runs.values().filter(may).map(|run| run.id).collect()
     }
 
-    pub fn past<'a>(&self, id: RunId, plan: &Plan, row: impl Fn(TaskId) -> Option<&'a TaskRecord>) -> Past {
-        let before = self.runs.range(..id).rev().map(|(_, run)| run).find(|run| run.spec.dag_id == plan.dag_id);
-        match before {
+    pub fn before<'a>(
+        &self,
+        id: RunId,
+        logical_date: Option<Timestamp>,
+        plan: &Plan,
+        row: impl Fn(TaskId) -> Option<&'a TaskRecord>,
+    ) -> Before {
+        let of_dag = self.runs.range(..id).map(|(_, run)| run).filter(|run| run.spec.dag_id == plan.dag_id);
+        let before = match logical_date {
+            None => of_dag.last(),
+            Some(date) => {
+                let earlier = of_dag.filter(|run| run.spec.logical_date.is_some_and(|other| other < date));
+                earlier.max_by_key(|run| (run.spec.logical_date, run.id))
+            }
+        };
+        let past = match before {
             Some(before) if plan.looks_back && before.state.is_final() => {
                 let mut ends = HashMap::new();
                 for ((node, _), task) in self.tasks.get(&before.id).into_iter().flatten() {
@@ -101,7 +110,8 @@ impl StoredRuns {
             }
             Some(before) if plan.looks_back => Past::Run(before.id),
             _ => Past::None,
-        }
+        };
+        Before { past, logical_date: before.and_then(|before| before.spec.logical_date) }
     }
 
     pub fn stored<'a>(&self, id: RunId, row: impl Fn(TaskId) -> Option<&'a TaskRecord>) -> Option<StoredRun> {
@@ -131,7 +141,7 @@ impl StoredRuns {
         });
         let begun = record.state != RunState::Queued;
         Some(StoredRun {
-            past: self.past(id, &plan, &row),
+            past: self.before(id, record.spec.logical_date, &plan, &row).past,
             record: (**record).clone(),
             plan,
             instances: instances.filter(|_| begun).collect(),
@@ -371,7 +381,8 @@ impl StoredRuns {
             let unwell = |index: usize| {
                 let own = tasks.range((index as u32, None)..=(index as u32, Some(u32::MAX)));
                 let mut states = own.map(|(_, task)| row(*task).expect("stored").state);
-                states.any(|state| !matches!(state, TaskState::Success | TaskState::Skipped))
+                // What stood behind the end of a list that was made anew is of no account.
+                states.any(|state| !matches!(state, TaskState::Success | TaskState::Skipped | TaskState::Removed))
             };
             let failed = plan.nodes.iter().enumerate().any(|(index, node)| node.decides_run && unwell(index));
             let expected = if failed { RunState::Failed } else { RunState::Success };

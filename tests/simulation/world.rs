@@ -47,9 +47,8 @@ pub struct World {
     pub kills: HashMap<(TaskId, u32), u32>,
     pub plans: Vec<Arc<Plan>>,
     pub triggers: u64,
-    /// Runs that were accepted, durable or not, and the last of each DAG.
+    /// Runs that were accepted, durable or not.
     pub runs: Vec<RunId>,
-    pub last_run: HashMap<DagId, RunId>,
     pub names: HashMap<(DagId, RunName), RunId>,
     pub paused: HashSet<DagId>,
     /// Questions nobody has answered yet, and some that were.
@@ -107,7 +106,6 @@ impl World {
             plans,
             triggers: 0,
             runs: Vec::new(),
-            last_run: HashMap::new(),
             names: HashMap::new(),
             paused: HashSet::new(),
             questions: Vec::new(),

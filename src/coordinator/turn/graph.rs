@@ -186,8 +186,8 @@ impl Turn {
             conf,
             params,
         });
-        let past = self.history.past(id, &spec, &plan)?;
-        Ok(Trigger { id, first_task, spec, plan, earlier, once, past, note, by })
+        let before = self.history.before(id, &spec, &plan)?;
+        Ok(Trigger { id, first_task, spec, plan, earlier, once, before, note, by })
     }
 
     fn cancel_run(&mut self, id: RunId, by: Arc<str>, reply: RunReply, now: Timestamp) {

@@ -189,11 +189,12 @@ impl Engine {
             }
         }
         let mut run = Run::from_store(stored);
-        self.resolve_past(&mut run);
+        self.follow_past(&mut run);
         // What waits for this run's end waits for its new one.
         for other in self.graph.runs.values_mut() {
             if matches!(&other.past, Past::Ended(ends) if ends.run == id) {
                 other.past = Past::Run(id);
+                self.graph.followers.entry(id).or_default().insert(other.id);
             }
         }
         self.record_run_event(&mut run, RunEventKind::Cleared, Some(by), now);

@@ -72,30 +72,27 @@ impl Engine {
 
     /// Runs whose tasks depend on this one's know how it ended.
     pub(super) fn tell_followers(&mut self, run: &Run) {
-        let mut followers: Vec<RunId> = Vec::new();
-        for (id, other) in &self.graph.runs {
-            if matches!(other.past, Past::Run(before) if before == run.id) {
-                followers.push(*id);
-            }
-        }
-        if followers.is_empty() {
-            return;
-        }
+        let Some(followers) = self.graph.followers.remove(&run.id) else { return };
         let ends = Arc::new(run.ends());
-        followers.sort_unstable();
         for id in followers {
-            self.graph.runs.get_mut(&id).expect("it was found").past = Past::Ended(Arc::clone(&ends));
-            self.graph.to_look_at.push(id);
+            // Some have left memory meanwhile: they come back with what the store says.
+            if let Some(follower) = self.graph.runs.get_mut(&id)
+                && matches!(follower.past, Past::Run(before) if before == run.id)
+            {
+                follower.past = Past::Ended(Arc::clone(&ends));
+                self.graph.to_look_at.push(id);
+            }
         }
     }
 
-    /// A run that follows one in memory learns of its end from it.
-    pub(super) fn resolve_past(&self, run: &mut Run) {
-        if let Past::Run(before) = run.past
-            && let Some(before) = self.graph.runs.get(&before)
-            && matches!(before.phase, RunPhase::Ended { .. })
-        {
-            run.past = Past::Ended(Arc::new(before.ends()));
+    /// A run that comes into memory learns of the end of the one before it, now or later.
+    pub(super) fn follow_past(&mut self, run: &mut Run) {
+        let Past::Run(before) = run.past else { return };
+        match self.graph.runs.get(&before) {
+            Some(before) if matches!(before.phase, RunPhase::Ended { .. }) => {
+                run.past = Past::Ended(Arc::new(before.ends()));
+            }
+            _ => drop(self.graph.followers.entry(before).or_default().insert(run.id)),
         }
     }
 

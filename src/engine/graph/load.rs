@@ -114,7 +114,7 @@ impl Engine {
             return self.begin_if_queued(id, now);
         }
         let mut run = Run::from_store(stored);
-        self.resolve_past(&mut run);
+        self.follow_past(&mut run);
         if run.is_running() {
             self.enter_run(run);
         } else {

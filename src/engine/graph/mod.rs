@@ -37,7 +37,7 @@ pub use clear::{Clear, Mark, NotCleared, Selection};
 pub use instances::InstanceContext;
 pub use load::{StoredExpansion, StoredInstance, StoredRun, Tries};
 pub(super) use rooms::DagRooms;
-pub use trigger::{Ends, Past, Trigger};
+pub use trigger::{Before, Ends, Past, Trigger};
 
 /// A resident run.
 #[derive(Debug)]

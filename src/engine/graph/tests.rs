@@ -12,7 +12,7 @@ use crate::engine::{Answer, Assignment, Changes, Command, Ending, Engine, Engine
 use crate::model::task::TaskResult;
 use crate::model::{Digest, Json, Outcome, RunId, RunSpec, RunState, RunType, TaskError, TaskState, Timestamp};
 
-use super::{Element, Evaluated, Evaluation, Past, Question, Trigger};
+use super::{Before, Element, Evaluated, Evaluation, Past, Question, Trigger};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -131,7 +131,17 @@ impl Play {
             params: object(),
         });
         let (plan, by) = (self.plan.clone(), "someone".into());
-        let trigger = Trigger { id, first_task, spec, plan, earlier: None, once: None, past, note: None, by };
+        let trigger = Trigger {
+            id,
+            first_task,
+            spec,
+            plan,
+            earlier: None,
+            once: None,
+            before: Before { past, logical_date: None },
+            note: None,
+            by,
+        };
         assert_eq!(self.apply(Command::Trigger(Box::new(trigger))), Answer::RunAccepted(id));
         id
     }

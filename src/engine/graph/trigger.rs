@@ -32,6 +32,23 @@ pub struct Ends {
     pub states: HashMap<TaskName, TaskState>,
 }
 
+impl Past {
+    fn run(&self) -> Option<RunId> {
+        match self {
+            Self::None => None,
+            Self::Run(id) => Some(*id),
+            Self::Ended(ends) => Some(ends.run),
+        }
+    }
+}
+
+/// The run before a new one, by what is stored.
+#[derive(Debug, Clone, Default)]
+pub struct Before {
+    pub past: Past,
+    pub logical_date: Option<Timestamp>,
+}
+
 /// What a run is accepted with.
 #[derive(Debug, Clone)]
 pub struct Trigger {
@@ -42,14 +59,14 @@ pub struct Trigger {
     /// What the store knows of a run of this name.
     pub earlier: Option<RunId>,
     pub once: Option<Once>,
-    pub past: Past,
+    pub before: Before,
     pub note: Option<Arc<str>>,
     pub by: Arc<str>,
 }
 
 impl Engine {
     pub(in crate::engine) fn trigger(&mut self, trigger: Trigger, now: Timestamp) -> Answer {
-        let Trigger { id, first_task, spec, plan, earlier, once, past, note, by } = trigger;
+        let Trigger { id, first_task, spec, plan, earlier, once, before, note, by } = trigger;
         let number = TaskId::from_u64(id.as_u64());
         if let Some(answer) = once.as_ref().and_then(|once| self.answer_from_before(once, now)) {
             return answer;
@@ -65,9 +82,9 @@ impl Engine {
         self.graph.recent.insert(name, id);
         self.graph.rooms.set_most(&spec.dag_id, id, plan.max_active_runs);
         let dag = spec.dag_id.clone();
+        let past = self.newest_past(&spec, &plan, before);
         let mut run = Run::queued(id, spec, plan, first_task, past, note, now);
-        self.find_past_in_memory(&mut run);
-        self.resolve_past(&mut run);
+        self.follow_past(&mut run);
         self.record_run_event(&mut run, RunEventKind::Queued, Some(by), now);
         self.graph.runs.insert(id, Box::new(run));
         if let Some(evicted) = self.graph.rooms.wait(&dag, id)
@@ -81,29 +98,24 @@ impl Engine {
 }
 
 impl Engine {
-    /// The run before this one may be one that the store does not know yet.
-    fn find_past_in_memory(&self, run: &mut Run) {
-        if !run.plan.looks_back {
-            return;
+    /// The run before a new one may be one that the store does not know yet.
+    fn newest_past(&self, spec: &RunSpec, plan: &Plan, stored: Before) -> Past {
+        if !plan.looks_back {
+            return Past::None;
         }
-        let is_before = |other: &Run| {
-            other.spec.dag_id == run.spec.dag_id
-                && !other.stored
-                && match run.spec.logical_date {
-                    None => true,
-                    Some(date) => other.spec.logical_date.is_some_and(|other| other < date),
-                }
+        let is_before = |other: &&RunSpec| {
+            let earlier = |date| other.logical_date.is_some_and(|other| other < date);
+            other.dag_id == spec.dag_id && spec.logical_date.is_none_or(earlier)
         };
-        let order = |other: &Run| (run.spec.logical_date.and(other.spec.logical_date), other.id);
-        if let Some(before) = self
-            .graph
-            .runs
-            .values()
-            .map(|other| &**other)
-            .filter(|other| is_before(other))
-            .max_by_key(|other| order(other))
-        {
-            run.past = Past::Run(before.id);
+        let order = |date: Option<Timestamp>, id: RunId| (spec.logical_date.and(date), id);
+        let unstored = self.graph.recent.values().filter_map(|id| Some((*id, &*self.graph.runs.get(id)?.spec)));
+        let candidates =
+            unstored.filter(|(_, other)| is_before(other)).map(|(id, other)| order(other.logical_date, id));
+        let newest = candidates.max();
+        match (newest, stored.past.run()) {
+            (Some(newest), Some(id)) if newest < order(stored.logical_date, id) => stored.past,
+            (Some((_, id)), _) => Past::Run(id),
+            (None, _) => stored.past,
         }
     }
 
