@@ -270,6 +270,12 @@ impl Engine {
             || !self.graph.evaluations_after_commit.is_empty()
     }
 
+    /// Whether something of the run, or of a task of it, has changed since the last batch was sealed.
+    pub fn has_changes_of(&self, run: RunId) -> bool {
+        let is_of_run = |id: &TaskId| self.tasks[id].instance.is_some_and(|instance| instance.run == run);
+        self.graph.touched.contains(&run) || self.touched.iter().any(is_of_run)
+    }
+
     /// Where in the open batch's tasks this task will be found, if it has changed.
     pub fn place_in_batch(&self, id: TaskId) -> Option<usize> {
         self.tasks.get(&id).filter(|task| task.changed_in == self.batch).map(|task| task.place_in_batch)

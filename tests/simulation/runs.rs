@@ -105,7 +105,10 @@ impl World {
     pub fn clear(&mut self) {
         let Some(last) = self.runs.len().checked_sub(1) else { return };
         let id = self.runs[last - self.random.index(20).min(last)];
-        self.make_durable();
+        let is_asked_for = |promise: &Promise| matches!(promise.asked, Asked::CancelRun { run } if run == id);
+        if self.flight.is_some() || self.open.iter().any(is_asked_for) || self.engine.has_changes_of(id) {
+            self.make_durable();
+        }
         let Some(run) = self.store.runs.stored(id, |task| self.store.row(task)) else { return };
         let mark = if self.random.chance(30) { self.any_mark(&run) } else { None };
         let selection = match &mark {

@@ -1,8 +1,8 @@
 //! Has tasks of runs done again.
 //!
-//! A run is cleared from what the store says of it, so everything that memory knows has to be durable
-//! at that moment. Until it is, all other letters wait: for the time of two commits, and of one more for
-//! each further clear that was asked for meanwhile.
+//! A run is cleared from what the store says of it, so everything that memory knows of it has to be durable
+//! at that moment. Until it is, all other letters wait: for the time of two commits. Clears of several runs
+//! share these; of one run each takes another.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::store::CommitError;
 
 use super::super::Message;
 use super::super::answers::Ack;
-use super::super::graph::{ClearError, ClearReply, ClearRequest, Cleared, ClearedInstance, Clearing};
+use super::super::graph::{ClearError, ClearReply, ClearRequest, Cleared, ClearedInstance, Clearing, GraphMessage};
 use super::Turn;
 
 #[derive(Default)]
@@ -23,7 +23,12 @@ pub(super) struct Clearings {
     asked: VecDeque<Asked>,
     /// Letters that came meanwhile.
     letters: VecDeque<Message>,
+    /// Clears that came while these letters waited, and were taken before them.
+    joined: usize,
 }
+
+/// So many clears may be taken before letters that came earlier.
+const MAX_JOINED: usize = 1_000;
 
 struct Asked {
     id: RunId,
@@ -52,20 +57,29 @@ impl Turn {
     pub(super) fn receive(&mut self, letter: Message, now: Timestamp) {
         match letter {
             letter @ Message::Written(_) => self.handle(letter, now),
-            letter if self.clearings.are_waited_for() => self.clearings.letters.push_back(letter),
-            letter => self.handle(letter, now),
+            letter if !self.clearings.are_waited_for() => self.handle(letter, now),
+            letter @ Message::Graph(GraphMessage::Clear { .. }) if self.clearings.joined < MAX_JOINED => {
+                self.clearings.joined += 1;
+                self.handle(letter, now);
+            }
+            letter => self.clearings.letters.push_back(letter),
         }
     }
 
     /// Carries out what was asked for, if memory and store agree, and then what came meanwhile.
     pub(super) fn carry_out_clearings(&mut self, now: Timestamp) {
-        while self.clearings.are_waited_for() && self.is_settled() {
+        while let Some(Asked { id, .. }) = self.clearings.asked.front()
+            && self.is_settled(*id)
+        {
             let Some(Asked { id, what, by, reply }) = self.clearings.asked.pop_front() else { return };
             match self.clear(id, what, by, now) {
                 Ok(Done::Changed(instances)) => self.acks.push(Ack::Cleared { id, instances, reply }),
                 Ok(Done::Told(cleared)) => drop(reply.send(Ok(cleared))),
                 Err(error) => drop(reply.send(Err(error))),
             }
+        }
+        if !self.clearings.are_waited_for() {
+            self.clearings.joined = 0;
         }
         while !self.clearings.are_waited_for()
             && let Some(letter) = self.clearings.letters.pop_front()
@@ -148,9 +162,11 @@ impl Turn {
         }
     }
 
-    /// Whether the store knows all that memory knows.
-    fn is_settled(&self) -> bool {
-        !self.writer_busy && !self.engine.has_changes() && self.pending.is_empty() && self.acks.is_empty()
+    /// Whether the store knows all that memory knows of the run.
+    fn is_settled(&self, run: RunId) -> bool {
+        // Who was answered before is told of the run as it was then.
+        let only_clears = self.acks.iter().all(|ack| matches!(ack, Ack::Cleared { .. }));
+        !self.writer_busy && only_clears && self.pending.is_empty() && !self.engine.has_changes_of(run)
     }
 }
 
