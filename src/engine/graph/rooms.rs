@@ -1,6 +1,7 @@
 //! How many runs are under way, of each DAG and in all, and which wait for room.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use crate::model::{DagId, RunId};
 
@@ -13,6 +14,8 @@ pub(in crate::engine) struct DagRooms {
     running: usize,
     /// DAGs that have a waiting run, are not paused and have room.
     may_begin: BTreeSet<DagId>,
+    /// The DAG whose run was the last to begin: the next one is that of the DAG behind it.
+    last: Option<DagId>,
     /// DAGs whose waiting runs are only in the store.
     hungry: BTreeSet<DagId>,
 }
@@ -109,7 +112,10 @@ impl DagRooms {
         if self.running >= most_in_all {
             return None;
         }
-        let dag = self.may_begin.first()?.clone();
+        let behind = self.last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut in_turn = self.may_begin.range((behind, Bound::Unbounded)).chain(&self.may_begin);
+        let dag = in_turn.next()?.clone();
+        self.last = Some(dag.clone());
         let run = self.rooms.get_mut(&dag)?.waiting.pop_first();
         self.settle(&dag);
         run
@@ -150,5 +156,23 @@ fn mark(set: &mut BTreeSet<DagId>, dag: &DagId, belongs: bool) {
         }
     } else {
         set.remove(dag);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dags_take_turns_where_there_is_no_room_for_all() {
+        let mut rooms = DagRooms::default();
+        let dags: Vec<DagId> = ["a", "b", "z"].iter().map(|name| name.parse().expect("a name")).collect();
+        for (number, dag) in dags.iter().cycle().take(9).enumerate() {
+            let run = RunId::from_u64(number as u64 + 1);
+            rooms.set_most(dag, run, 9);
+            rooms.wait(dag, run);
+        }
+        let begun: Vec<u64> = std::iter::from_fn(|| rooms.pop(1)).map(RunId::as_u64).collect();
+        assert_eq!(begun, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
     }
 }
