@@ -82,6 +82,11 @@ pub enum Command {
         page: Page,
     },
     Trigger(Box<Trigger>),
+    /// What a person wrote about a run, stored beside the engine's changes: a run in memory has to know it too.
+    NoteRun {
+        id: RunId,
+        note: Option<Arc<str>>,
+    },
     /// `stored` is what the store says of a run that is not resident.
     CancelRun {
         id: RunId,

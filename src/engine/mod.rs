@@ -218,6 +218,7 @@ impl Engine {
             Command::PageIn { request, page } => self.page_in(request, page, now),
             Command::Advance => self.advance(now),
             Command::Trigger(trigger) => self.trigger(*trigger, now),
+            Command::NoteRun { id, note } => self.note_run(id, note),
             Command::CancelRun { id, stored, by } => self.cancel_run(id, stored, by, now),
             Command::Clear(clear) => self.clear(*clear, now),
             Command::PauseDag { dag, paused } => self.pause_dag(&dag, paused),

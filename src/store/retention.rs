@@ -33,11 +33,14 @@ impl Writer {
         let transaction = self.connection().transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         let mut swept = Swept::default();
         // Whole runs first: nobody sees one that has lost a part of its tasks.
-        let newest_of_runs = remove_runs(&transaction, cutoff, after, step, &mut swept)?;
-        let candidates = candidates(&transaction, cutoff, after, step)?;
-        if candidates.len() == step {
-            swept.next = candidates.last().map(|task| task.id());
-        }
+        let runs = remove_runs(&transaction, cutoff, after, step, &mut swept)?;
+        // Behind the last run that was removed the next step goes on.
+        let before = runs.end.unwrap_or(TaskId::earliest(cutoff));
+        let candidates = candidates(&transaction, cutoff, after, before, step)?;
+        swept.next = match candidates.last() {
+            Some(last) if candidates.len() == step => Some(last.id()),
+            _ => runs.end,
+        };
         for task in candidates.iter().filter(|task| task.ended_before) {
             remove(&transaction, task, &mut swept)?;
         }
@@ -46,7 +49,7 @@ impl Writer {
         transaction.execute(
             "INSERT INTO meta (key, value) VALUES ('last_event', ?1)
              ON CONFLICT (key) DO UPDATE SET value = max(CAST(value AS INTEGER), ?1)",
-            [newest_event.unwrap_or(0).max(newest_of_runs)],
+            [newest_event.unwrap_or(0).max(runs.newest_event)],
         )?;
         transaction.execute("DELETE FROM log_segments WHERE attempts = 0", [])?;
         transaction.commit()?;
@@ -81,11 +84,12 @@ impl Candidate {
     }
 }
 
-/// The next tasks submitted before `cutoff`, whether they have ended or not.
+/// The next tasks submitted before `before`, whether they have ended or not.
 fn candidates(
     connection: &Connection,
     cutoff: Timestamp,
     after: TaskId,
+    before: TaskId,
     step: usize,
 ) -> rusqlite::Result<Vec<Candidate>> {
     let mut statement = connection.prepare_cached(
@@ -94,7 +98,7 @@ fn candidates(
                 last_event, fence, result_digest IS NOT NULL OR fence > 1 FROM tasks
          WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3",
     )?;
-    let (after, before) = (after.as_u64() as i64, TaskId::earliest(cutoff).as_u64() as i64);
+    let (after, before) = (after.as_u64() as i64, before.as_u64() as i64);
     let rows = statement.query_map(params![after, before, step as i64, cutoff.as_micros()], |row| {
         Ok(Candidate {
             id: row.get(0)?,
@@ -107,16 +111,28 @@ fn candidates(
     rows.collect()
 }
 
-/// Removes up to `step` runs that ended before `cutoff`, with their own events and lists. Their tasks follow.
-/// Returns the greatest number of an event of theirs.
+/// What became of a step's runs.
+#[derive(Default)]
+struct RunsGone {
+    /// The greatest number of an event of theirs.
+    newest_event: i64,
+    /// Where the step ends early, because there was enough to do.
+    end: Option<TaskId>,
+}
+
+/// Events of runs and their tasks that a step looks at for each task it may remove.
+const EVENTS_A_TASK: i64 = 20;
+
+/// Removes runs that ended before `cutoff`, with their own events and lists, as many as make a step. Their tasks follow.
 fn remove_runs(
     connection: &Connection,
     cutoff: Timestamp,
     after: TaskId,
     step: usize,
     swept: &mut Swept,
-) -> rusqlite::Result<i64> {
-    let mut newest_event = 0;
+) -> rusqlite::Result<RunsGone> {
+    let mut gone = RunsGone::default();
+    let (mut events, mut looked_at) = (0, 0);
     let mut statement = connection.prepare_cached(
         "SELECT id, dag_id FROM runs WHERE id > ?1 AND id < ?2 AND end_date < ?4 ORDER BY id LIMIT ?3",
     )?;
@@ -132,10 +148,12 @@ fn remove_runs(
         for scope in scopes {
             swept.artifacts.extend(scope?.map(|scope| (TaskId::from_u64(run as u64), scope)));
         }
-        let newest: Option<i64> = connection
-            .prepare_cached("SELECT max(seq) FROM events INDEXED BY events_of_run WHERE run = ?1")?
-            .query_row([run], |row| row.get(0))?;
-        newest_event = newest_event.max(newest.unwrap_or(0));
+        let (newest, seen) = connection
+            .prepare_cached("SELECT max(seq), count(*) FROM events INDEXED BY events_of_run WHERE run = ?1")?
+            .query_row([run], |row| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, i64>(1)?)))?;
+        gone.newest_event = gone.newest_event.max(newest.unwrap_or(0));
+        events += seen;
+        looked_at += 1;
         // Its own, and those of instances that were cleared before they were tried.
         connection
             .prepare_cached(
@@ -144,8 +162,13 @@ fn remove_runs(
             .execute([run])?;
         connection.prepare_cached("DELETE FROM runs WHERE id = ?1")?.execute([run])?;
         forget_versions(connection, &dag_id)?;
+        // A run may be 100 000 tasks wide: nobody else writes while a step does.
+        if looked_at == step || events > EVENTS_A_TASK * step as i64 {
+            gone.end = Some(TaskId::from_u64(run as u64));
+            break;
+        }
     }
-    Ok(newest_event)
+    Ok(gone)
 }
 
 /// Removes the versions of a DAG that was deleted and has no runs any more.

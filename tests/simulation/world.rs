@@ -154,6 +154,7 @@ impl World {
             Command::Clear(_) => ("clear", None, None),
             Command::PauseDag { .. } => ("pause", None, None),
             Command::Evaluated { .. } => ("evaluated", None, None),
+            Command::NoteRun { .. } => ("note", None, None),
             Command::Advance => ("advance", None, None),
         };
         let answer = self.engine.apply(command, self.now);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::engine::graph::Trigger;
 use crate::engine::{Answer, Command, Once, Page, RunChange};
 use crate::model::{DagId, Digest, RunId, RunName, RunRecord, RunSpec, RunType, Timestamp};
-use crate::store::{CommitError, DagChange, NoteChange};
+use crate::store::{CommitError, DagChange, NoteChange, Noted};
 
 use super::super::CommitFailed;
 use super::super::answers::Ack;
@@ -54,6 +54,9 @@ impl Turn {
             }
             GraphMessage::Clear { id, what, by, reply } => self.clearings.ask(id, what, by, reply),
             GraphMessage::Note { of, note, reply } => {
+                if let Noted::Run(id) = of {
+                    self.engine.apply(Command::NoteRun { id, note: note.clone() }, now);
+                }
                 self.pending.notes.push(NoteChange { of, note });
                 self.acks.push(Ack::Modules { reply });
             }

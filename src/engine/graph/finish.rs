@@ -46,6 +46,11 @@ impl Engine {
         Answer::Done
     }
 
+    pub(in crate::engine) fn note_run(&mut self, id: RunId, note: Option<Arc<str>>) -> Answer {
+        self.with_run(id, |_, run| run.note = note);
+        Answer::Done
+    }
+
     /// Runs `act` on a run that is resident.
     pub(super) fn with_run<T>(&mut self, id: RunId, act: impl FnOnce(&mut Self, &mut Run) -> T) -> Option<T> {
         let mut run = self.graph.runs.remove(&id)?;

@@ -113,7 +113,7 @@ impl DagRooms {
             return None;
         }
         let behind = self.last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-        let mut in_turn = self.may_begin.range((behind, Bound::Unbounded)).chain(&self.may_begin);
+        let mut in_turn = self.may_begin.range::<DagId, _>((behind, Bound::Unbounded)).chain(&self.may_begin);
         let dag = in_turn.next()?.clone();
         self.last = Some(dag.clone());
         let run = self.rooms.get_mut(&dag)?.waiting.pop_first();

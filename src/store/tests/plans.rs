@@ -9,14 +9,16 @@ use rusqlite::Connection;
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
 
 use super::*;
-use crate::dag::Definition;
-use crate::engine::{OnceRow, PageRequest, ReadyKey, RunChange, RunEventKind, RunEventRow};
+use crate::dag::{Definition, Plan};
+use crate::engine::graph::Past;
+use crate::engine::{ClearedRows, ExpansionRow, OnceRow, PageRequest, ReadyKey, RunChange, RunEventKind, RunEventRow};
 use crate::model::run::Instance;
+use crate::model::task::TaskResult;
 use crate::model::variable::Variable;
-use crate::model::{RunRecord, RunSpec, RunState, RunType};
+use crate::model::{DagId, RunId, RunRecord, RunSpec, RunState, RunType};
 use crate::store::reads::Reader;
 use crate::store::run_reads::{RunFilter, TaskPage};
-use crate::store::{DagChange, ModuleChange, TaskFilter};
+use crate::store::{DagChange, ModuleChange, NoteChange, Noted, TaskFilter};
 
 /// Statements as they are heard.
 #[derive(Default, Clone)]
@@ -68,7 +70,8 @@ fn fill(store: &mut TestStore, tasks: u64) {
 
 /// The DAG `etl` in a version of its own, with one task.
 fn definition(version: u64) -> Definition {
-    let tasks = serde_json::json!([{"id": "one", "module": Digest::of(b"module"), "function": "run"}]);
+    let tasks =
+        serde_json::json!([{"id": "one", "module": Digest::of(b"module"), "function": "run", "depends_on_past": true}]);
     let definition = serde_json::json!({"dag_id": "etl", "description": version.to_string(), "tasks": tasks});
     serde_json::from_value(definition).expect("a definition")
 }
@@ -90,7 +93,7 @@ fn fill_graph(store: &mut TestStore, runs: u64) {
             version: digest,
             run_id: format!("manual__{}", id.as_u64()).parse().expect("a name"),
             run_type: RunType::Manual,
-            logical_date: None,
+            logical_date: (n % 2 == 0).then_some(Timestamp::from_micros(n as i64)),
             data_interval_start: None,
             data_interval_end: None,
             conf: Json::parse("{}".into()).expect("JSON"),
@@ -138,10 +141,57 @@ fn read_graph(reader: &Reader<'_>) {
     reader.run_events(newest.id, 0, 50).expect("read");
 }
 
+/// Reads whatever the coordinator and the evaluation of templates ask of DAGs and runs.
+fn look_up_graph(history: &History, reader: &Reader<'_>) {
+    let dag: DagId = "etl".parse().expect("a name");
+    let newest = reader.runs(&RunFilter::default(), None, 1).expect("read").items[0].clone();
+    let (version, _) = history.current_version(&dag).expect("read").expect("a DAG");
+    let definition = history.definition(&version).expect("read").expect("a version");
+    let plan = Arc::new(Plan::of(&definition).expect("a plan"));
+    assert!(plan.looks_back);
+    let record = history.run_record(newest.id).expect("read").expect("a run");
+    let dated = |logical_date| RunSpec { logical_date, ..(*record.spec).clone() };
+    for date in [None, Some(at("2026-11-23T10:00:00Z"))] {
+        let before = history.before(newest.id, &dated(date), &plan).expect("read");
+        assert!(!matches!(before.past, Past::None));
+    }
+    history.run_named(&dag, &newest.spec.run_id).expect("read").expect("a run");
+    history.active_runs(&dag).expect("read");
+    history.instance_to_come(newest.first_task).expect("read");
+    history.variables().expect("read");
+    history.page(&PageRequest::WaitingRuns { dag, after: RunId::from_u64(0) }).expect("read");
+    history.page(&PageRequest::Tasks { ids: vec![newest.first_task] }).expect("read");
+    let running = reader.runs(&RunFilter { state: Some(RunState::Running), dag_id: None }, None, 1).expect("read");
+    let stored = history.stored_run(running.items[0].clone(), plan).expect("read");
+    assert!(!stored.instances.is_empty());
+    reader.run_of_node(newest.first_task).expect("read").expect("a run");
+    reader.result_of(newest.first_task).expect("read");
+    reader.total_of(newest.id, 0).expect("read");
+    reader.results_of(newest.id, 0, 1 << 20).expect("read").expect("few bytes");
+    reader.dags_that_name(&Digest::of(b"module"), 10).expect("read");
+}
+
+/// Writes what the statements of `fill_graph` do not.
+fn change_graph(store: &mut TestStore) {
+    let (now, gone) = (at("2026-11-23T10:00:00Z"), "gone".parse::<DagId>().expect("a name"));
+    let mut batch = Batch::default();
+    let (run, id) = (RunId::from_u64(1), TaskId::from_u64(1));
+    batch.changes.cleared.push(ClearedRows { run, reset: vec![(id, 2)], removed: vec![id], lists: vec![0] });
+    let list = TaskResult::Inline(Json::empty_list());
+    batch.changes.expansions.push(ExpansionRow { run, scope: 1, total: 0, list });
+    batch.dags.push(DagChange::Pause { dag: gone.clone(), paused: true, at: now });
+    batch.dags.push(DagChange::Delete { dag: gone });
+    batch.dags.push(DagChange::SetVariable { key: "gone".into(), value: None, at: now, by: "admin".into() });
+    batch.notes.push(NoteChange { of: Noted::Run(run), note: None });
+    batch.notes.push(NoteChange { of: Noted::Task(id), note: None });
+    store.writer.commit(&batch).expect("committed");
+}
+
 /// Does once whatever is done for each task, each request and each page.
 fn run_everything(store: &mut TestStore) {
     fill(store, 50);
     fill_graph(store, 10);
+    change_graph(store);
     let id = TaskId::from_u64(1);
     let digest = Digest::of(b"module");
     store.writer.sweep(at("2026-11-23T12:00:00Z"), id, 10).expect("swept");
@@ -185,6 +235,7 @@ fn run_everything(store: &mut TestStore) {
     reader.resolve(&"etl".parse().expect("a name"), &"1".parse().expect("a tag")).expect("read");
     reader.tags_of(&digest).expect("read");
     read_graph(&reader);
+    look_up_graph(&store.history, &reader);
 }
 
 fn plan(connection: &Connection, sql: &str) -> Vec<String> {

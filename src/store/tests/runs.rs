@@ -7,7 +7,7 @@ use crate::model::{RunId, RunRecord, RunSpec, RunState, RunType};
 use crate::store::Reader;
 use crate::store::run_reads::{RunFilter, RunTask, TaskPage};
 
-fn run(store: &mut TestStore, dag: &str, state: RunState) -> RunId {
+pub(super) fn run(store: &mut TestStore, dag: &str, state: RunState) -> RunId {
     let now = at("2026-11-23T10:00:00Z");
     let (id, first_task) = store.ids.next_run(now, 4);
     let object = || Json::parse("{}".into()).expect("JSON");
@@ -34,10 +34,11 @@ fn run(store: &mut TestStore, dag: &str, state: RunState) -> RunId {
     id
 }
 
-fn instance(store: &mut TestStore, run: RunId, node: u32, map_index: Option<u32>) {
+pub(super) fn instance(store: &mut TestStore, run: RunId, node: u32, map_index: Option<u32>, state: TaskState) {
     let now = at("2026-11-23T10:00:00Z");
     let id = store.next_id(now);
-    store.put(TaskRecord { instance: Some(Instance { run, node, map_index }), ..queued(id, now) });
+    let row = if state.is_final() { ended(id, now, state) } else { queued(id, now) };
+    store.put(TaskRecord { instance: Some(Instance { run, node, map_index }), ..row });
 }
 
 #[test]
@@ -45,10 +46,10 @@ fn tasks_of_a_run_come_in_order_with_those_that_are_still_to_come() {
     let mut store = TestStore::new();
     let (wanted, other) = (run(&mut store, "etl", RunState::Running), run(&mut store, "etl", RunState::Running));
     for map_index in [2, 0, 1] {
-        instance(&mut store, wanted, 1, Some(map_index));
+        instance(&mut store, wanted, 1, Some(map_index), TaskState::Queued);
     }
-    instance(&mut store, wanted, 3, None);
-    instance(&mut store, other, 0, None);
+    instance(&mut store, wanted, 3, None, TaskState::Queued);
+    instance(&mut store, other, 0, None, TaskState::Queued);
     let reader = Reader { connection: store.writer.connection() };
     let expected = [(0, None, false), (1, Some(0), true), (1, Some(1), true), (1, Some(2), true), (2, None, false)];
     let expected: Vec<_> = expected.into_iter().chain([(3, None, true), (4, None, false)]).collect();
@@ -108,8 +109,8 @@ fn runs_are_found_by_state_and_dag_newest_first() {
 fn events_of_a_run_and_its_tasks_are_told_together() {
     let mut store = TestStore::new();
     let (wanted, other) = (run(&mut store, "etl", RunState::Running), run(&mut store, "etl", RunState::Running));
-    instance(&mut store, wanted, 0, None);
-    instance(&mut store, other, 0, None);
+    instance(&mut store, wanted, 0, None, TaskState::Queued);
+    instance(&mut store, other, 0, None, TaskState::Queued);
     let reader = Reader { connection: store.writer.connection() };
     let seqs = |after| -> Vec<u64> {
         let events = reader.run_events(wanted, after, 10).expect("read");

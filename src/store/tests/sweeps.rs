@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::engine::OnceRow;
+use crate::model::RunState;
 use crate::model::task::{ArtifactRef, SegmentPiece, TaskResult};
 use crate::store::Swept;
 
@@ -57,6 +58,26 @@ fn a_step_looks_at_no_more_than_it_may() {
     }
     assert_eq!(steps, [10, 10, 5]);
     assert_eq!((store.count("tasks"), store.count("events")), (0, 0));
+}
+
+#[test]
+fn a_step_removes_few_runs_and_goes_on_behind_them() {
+    let mut store = TestStore::new();
+    let cutoff = at("2026-11-24T00:00:00Z");
+    for _ in 0..5 {
+        let run = super::runs::run(&mut store, "etl", RunState::Success);
+        super::runs::instance(&mut store, run, 0, Some(0), TaskState::Success);
+    }
+    let (mut after, mut steps) = (START, Vec::new());
+    while {
+        let swept = store.writer.sweep(cutoff, after, 2).expect("swept");
+        steps.push((store.count("runs"), store.count("tasks")));
+        after = swept.next.unwrap_or(START);
+        after != START
+    } {}
+    assert_eq!(steps[0], (3, 4), "two runs, and the task between them");
+    assert_eq!(steps.last(), Some(&(0, 0)), "{steps:?}");
+    assert_eq!(store.count("events"), 0);
 }
 
 #[test]
