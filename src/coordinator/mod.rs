@@ -10,6 +10,7 @@
 
 mod answers;
 mod evaluator;
+mod followed;
 mod graph;
 mod inputs;
 mod mailbox;
@@ -224,8 +225,7 @@ pub(crate) struct Shared {
     pub(crate) mailbox: Mailbox<Message>,
     pub(crate) waiting_submissions: AtomicUsize,
     pub(crate) readiness: watch::Sender<Readiness>,
-    /// Counts commits, for those who wait for something to be stored.
-    pub(crate) commits: watch::Sender<u64>,
+    pub(crate) followed: followed::FollowedRuns,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) plans: plans::Plans,
     max_waiting_submissions: usize,
@@ -254,7 +254,7 @@ impl Coordinator {
                 mailbox: Mailbox::default(),
                 waiting_submissions: AtomicUsize::new(0),
                 readiness: watch::Sender::new(Readiness::Starting),
-                commits: watch::Sender::new(0),
+                followed: followed::FollowedRuns::default(),
                 metrics,
                 plans: plans::Plans::default(),
                 max_waiting_submissions: settings.max_waiting_submissions,
@@ -297,9 +297,9 @@ impl Coordinator {
         self.shared.readiness.subscribe()
     }
 
-    /// Changes with every commit.
-    pub fn commits(&self) -> watch::Receiver<u64> {
-        self.shared.commits.subscribe()
+    /// Changes with every commit that tells something of the run, from here on.
+    pub fn follow(&self, run: RunId) -> watch::Receiver<()> {
+        self.shared.followed.follow(run)
     }
 
     /// Accepts a task. With `wait`, answers when it has ended or the time is up.
