@@ -4,36 +4,33 @@
 //! they carry an idempotency key, anything that was certainly not carried out.
 //! A token is sent and never shown; it goes to no address but the server's.
 
+mod again;
+mod call;
 mod dags;
 mod events;
 mod shapes;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
-use std::path::PathBuf;
-use std::sync::{Arc, Once};
+use std::sync::Once;
 use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::{Method, StatusCode, Url, header};
-use serde::de::DeserializeOwned;
-use tokio::io::AsyncReadExt;
 
 use crate::config::Secret;
 use crate::model::{Json, Span};
 
+pub use call::{Answer, Body, Call, Upload};
 pub use dags::{
     Applied, AppliedAll, Clear, Cleared, ClearedTask, Dag, DagContent, DagFile, DagGraph, DagParam, DagTask,
     DagVersion, Run, RunEvent, RunEvents, RunTask, Variable,
 };
 pub use shapes::{LogLine, Module, Page, Problem, ProblemPlace, Task, UploadProgress};
 
+use again::{Failure, pause_before_repeat, retry_after};
 use events::Events;
-
-/// Tries of one call, the first included.
-const MAX_TRIES: u32 = 5;
-
-/// A server that asks for a longer pause is not waited for.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Longer than the longest `?wait=`.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
@@ -67,104 +64,6 @@ pub enum ClientError {
     /// The client itself could not be set up as asked.
     #[error("{0}")]
     Setup(String),
-}
-
-/// One call, repeatable as often as needed.
-pub struct Call<'a> {
-    pub method: Method,
-    /// Segments below `/api/v1`, unescaped.
-    pub path: &'a [&'a str],
-    pub query: Vec<(&'a str, String)>,
-    pub body: Body,
-    pub accept: &'static str,
-    /// Makes a POST repeatable.
-    pub idempotency_key: Option<String>,
-}
-
-/// What a call sends.
-pub enum Body {
-    Empty,
-    Json(Bytes),
-    Wasm(Bytes),
-    File(Upload),
-}
-
-/// A file that is streamed from the disk, anew for each try.
-#[derive(Clone)]
-pub struct Upload {
-    pub path: PathBuf,
-    pub bytes: u64,
-    /// Told how many bytes of this try have left.
-    pub progress: Arc<dyn Fn(u64) + Send + Sync>,
-}
-
-/// What came back from a call that was not refused.
-#[derive(Clone)]
-pub struct Answer {
-    pub status: StatusCode,
-    /// Whether the server had seen the idempotency key before.
-    pub replayed: bool,
-    pub body: Bytes,
-    call: String,
-    base: String,
-}
-
-impl<'a> Call<'a> {
-    pub fn get(path: &'a [&'a str]) -> Self {
-        Self {
-            method: Method::GET,
-            path,
-            query: Vec::new(),
-            body: Body::Empty,
-            accept: "application/json",
-            idempotency_key: None,
-        }
-    }
-
-    pub fn post(path: &'a [&'a str]) -> Self {
-        Self { method: Method::POST, ..Self::get(path) }
-    }
-
-    fn is_repeatable(&self) -> bool {
-        match self.method {
-            Method::GET | Method::HEAD | Method::PUT | Method::DELETE => true,
-            // An upload is named by its content: the second is a no-op.
-            _ => self.idempotency_key.is_some() || matches!(self.body, Body::File(_) | Body::Wasm(_)),
-        }
-    }
-}
-
-impl Answer {
-    pub fn json(&self) -> Result<Json, ClientError> {
-        self.read()
-    }
-
-    pub fn read<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
-        read(&self.body).map_err(|reason| ClientError::NotUnderstood {
-            base: self.base.clone(),
-            call: self.call.clone(),
-            reason,
-        })
-    }
-
-    /// One value a line.
-    pub fn read_lines<T: DeserializeOwned>(&self) -> Result<Vec<T>, ClientError> {
-        let lines = self.body.split(|&byte| byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
-        lines
-            .map(|line| {
-                read(line).map_err(|reason| ClientError::NotUnderstood {
-                    base: self.base.clone(),
-                    call: self.call.clone(),
-                    reason,
-                })
-            })
-            .collect()
-    }
-}
-
-fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| error.to_string())
 }
 
 impl Client {
@@ -398,54 +297,6 @@ impl Client {
     }
 }
 
-impl Upload {
-    async fn body(&self) -> Result<reqwest::Body, ClientError> {
-        let file = tokio::fs::File::open(&self.path)
-            .await
-            .map_err(|error| ClientError::File { path: self.path.display().to_string(), reason: error.to_string() })?;
-        let start = (file, 0, self.progress.clone());
-        let pieces = futures_util::stream::try_unfold(start, |(mut file, sent, progress)| async move {
-            let mut piece = bytes::BytesMut::with_capacity(128 << 10);
-            let read = file.read_buf(&mut piece).await? as u64;
-            progress(sent + read);
-            Ok::<_, std::io::Error>((read > 0).then(|| (piece.freeze(), (file, sent + read, progress))))
-        });
-        Ok(reqwest::Body::wrap_stream(pieces))
-    }
-}
-
-/// How a try failed, as far as it decides about another.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Failure {
-    /// No connection: certainly not carried out.
-    NotSent,
-    /// Sent, and no answer: perhaps carried out.
-    Lost,
-    /// Answered with this status, and perhaps a Retry-After.
-    Refused(u16, Option<Duration>),
-}
-
-/// The pause before the next try of a call that failed `tried` times; `None` where it is not to be repeated.
-fn pause_before_repeat(tried: u32, repeatable: bool, failure: Failure) -> Option<Duration> {
-    let growing = Duration::from_millis(100 << tried.min(10));
-    let pause = match failure {
-        // A server that is restarting is back in a moment; one that is not there should be told of soon.
-        Failure::NotSent if tried >= 3 => return None,
-        Failure::NotSent => growing,
-        Failure::Lost if repeatable => growing,
-        // Turned away at the door: not carried out, whatever it was.
-        Failure::Refused(429, asked) => asked.unwrap_or(growing),
-        Failure::Refused(502..=504, asked) if repeatable => asked.unwrap_or(growing),
-        Failure::Lost | Failure::Refused(..) => return None,
-    };
-    (tried < MAX_TRIES && pause <= LONGEST_PAUSE).then_some(pause)
-}
-
-fn retry_after(response: &reqwest::Response) -> Option<Duration> {
-    let seconds = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
-}
-
 async fn problem(response: reqwest::Response) -> Problem {
     let status = response.status();
     let body = response.bytes().await.unwrap_or_default();
@@ -501,149 +352,5 @@ fn innermost(error: &reqwest::Error) -> String {
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("base", &shown(&self.base)).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    use axum::extract::State;
-    use axum::http::{HeaderMap, StatusCode as Status};
-    use axum::response::IntoResponse;
-    use parking_lot::Mutex;
-
-    use super::*;
-
-    #[test]
-    fn only_what_is_safe_is_repeated() {
-        use Failure::*;
-        let seconds = |s| Some(Duration::from_secs(s));
-        for (tried, repeatable, failure, pause) in [
-            (1, false, NotSent, Some(Duration::from_millis(200))),
-            (2, false, NotSent, Some(Duration::from_millis(400))),
-            (3, true, NotSent, None),
-            (1, true, Lost, Some(Duration::from_millis(200))),
-            (1, false, Lost, None),
-            (1, false, Refused(429, seconds(2)), seconds(2)),
-            (1, true, Refused(503, seconds(1)), seconds(1)),
-            (1, true, Refused(503, None), Some(Duration::from_millis(200))),
-            (1, false, Refused(503, seconds(1)), None),
-            (1, true, Refused(503, seconds(60)), None),
-            (5, true, Refused(429, seconds(1)), None),
-            (1, true, Refused(422, None), None),
-            (1, true, Refused(500, None), None),
-        ] {
-            assert_eq!(pause_before_repeat(tried, repeatable, failure), pause, "{tried} {repeatable} {failure:?}");
-        }
-    }
-
-    /// A server on loopback that fails `failures` times before it answers, and what it was sent.
-    struct Stub {
-        failures: AtomicU32,
-        keys: Mutex<Vec<String>>,
-        refusal: Status,
-    }
-
-    async fn submit(State(stub): State<Arc<Stub>>, headers: HeaderMap) -> axum::response::Response {
-        let key = headers.get("idempotency-key").map(|key| String::from_utf8_lossy(key.as_bytes()).into_owned());
-        stub.keys.lock().extend(key);
-        let token = headers.get("authorization").is_some_and(|value| value == "Bearer hush");
-        if !token {
-            return Status::UNAUTHORIZED.into_response();
-        }
-        let left = stub.failures.load(Ordering::SeqCst);
-        if left > 0 {
-            stub.failures.store(left - 1, Ordering::SeqCst);
-            let problem =
-                r#"{"status": 0, "thing": "the store", "reason": "is busy", "remedy": "wait", "code": "busy"}"#;
-            return (stub.refusal, [("retry-after", "0")], problem).into_response();
-        }
-        (Status::CREATED, r#"{"id": "task_01K"}"#).into_response()
-    }
-
-    async fn stub(failures: u32, refusal: Status) -> (Arc<Stub>, Client) {
-        let stub = Arc::new(Stub { failures: failures.into(), keys: Mutex::default(), refusal });
-        let app = axum::Router::new()
-            .route("/api/v1/tasks", axum::routing::post(submit))
-            .route("/api/v1/tasks/{id}/rerun", axum::routing::post(submit))
-            .with_state(stub.clone());
-        let base = crate::cli::stub::serve(app).await;
-        let client = Client::new(&base, Some(Secret::new("hush".to_owned()))).expect("a client");
-        (stub, client)
-    }
-
-    #[tokio::test]
-    async fn a_submit_is_repeated_with_the_same_key_until_it_is_accepted() {
-        let (stub, client) = stub(2, Status::SERVICE_UNAVAILABLE).await;
-        let answer = client.submit(&Json::null(), None, None).await.expect("accepted");
-        assert_eq!(answer.status, Status::CREATED);
-        let keys = stub.keys.lock().clone();
-        assert_eq!(keys.len(), 3);
-        assert!(keys.iter().all(|key| key == &keys[0] && key.len() == 32), "{keys:?}");
-    }
-
-    #[test]
-    fn answers_are_read_with_the_place_of_what_is_wrong_in_them() {
-        let module =
-            br#"{"digest": "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "size_bytes": 8,
-            "kind": "functions", "later": 1, "functions": [{"name": "run", "input_schema": {"type": "null"},
-            "output_schema": true, "docs": "", "not_callable": null}]}"#;
-        let module: Module = read(module).expect("a module");
-        assert_eq!(module.sole_function().map(|function| function.input_schema.as_str()), Some(r#"{"type": "null"}"#));
-        let page: Page = read(br#"{"items": [{"a": 1}, 2], "next_cursor": "x"}"#).expect("a page");
-        assert_eq!(
-            (page.items[0].as_str(), page.items.len(), page.next_cursor.as_deref()),
-            (r#"{"a": 1}"#, 2, Some("x"))
-        );
-        let wrong = read::<Module>(br#"{"digest": "md5:00", "size_bytes": 8}"#).expect_err("no digest");
-        assert!(wrong.starts_with("digest: `md5:00`"), "{wrong}");
-    }
-
-    #[tokio::test]
-    async fn a_call_without_a_key_is_not_repeated() {
-        let (stub, client) = stub(1, Status::SERVICE_UNAVAILABLE).await;
-        let error = client.call(Call::post(&["tasks", "task_1", "rerun"])).await.err().expect("refused");
-        assert_eq!(error.to_string(), "the store: is busy\n  to mend it: wait\n  (busy)");
-        assert_eq!(stub.failures.load(Ordering::SeqCst), 0);
-        client.call(Call::post(&["tasks", "task_1", "rerun"])).await.expect("accepted");
-    }
-
-    #[tokio::test]
-    async fn repeats_end() {
-        let (stub, client) = stub(100, Status::TOO_MANY_REQUESTS).await;
-        let error = client.submit(&Json::null(), None, None).await.err().expect("refused");
-        assert!(matches!(error, ClientError::Refused(problem) if problem.status == 429));
-        assert_eq!(stub.keys.lock().len() as u32, MAX_TRIES);
-    }
-
-    #[tokio::test]
-    async fn a_server_that_is_not_there_is_said_to_be_so() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let base = format!("http://{}", listener.local_addr().expect("an address"));
-        drop(listener);
-        let client = Client::new(&base, Some(Secret::new("hush".to_owned()))).expect("a client");
-        let error = client.task("task_1").await.err().expect("nobody there");
-        let said = error.to_string();
-        assert!(said.contains(&base) && said.contains("refused") && said.contains("tradewind server"), "{said}");
-        assert!(!format!("{said}{client:?}").contains("hush"));
-    }
-
-    #[test]
-    fn addresses_are_checked_and_loopback_is_known() {
-        for (base, loopback) in [
-            ("http://127.0.0.1:8080", true),
-            ("http://localhost", true),
-            ("http://[::1]:80/", true),
-            ("https://tradewind.example.org", false),
-            ("http://10.0.0.1", false),
-            ("http://localhost.example.org", false),
-        ] {
-            assert_eq!(is_loopback(&base.parse().expect(base)), loopback, "{base}");
-        }
-        for wrong in ["", "127.0.0.1:8080", "ftp://a", "http://"] {
-            assert!(matches!(Client::new(wrong, None), Err(ClientError::Setup(_))), "{wrong}");
-        }
-        assert_eq!(shown(&"http://user:word@h:1/base/".parse().expect("a URL")), "http://h:1/base");
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::model::{Ceiling, Limits, Span};
 
-/// What a caller may send at most. `config.rs` has the settings that fill it.
+/// What a caller may send at most. `config` has the settings that fill it.
 #[derive(Debug, Clone)]
 pub struct Bounds {
     /// A body that is not a batch or a module, and one line of a batch. Default 1 MiB.

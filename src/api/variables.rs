@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use serde::{Deserialize, Serialize};
 
+use crate::coordinator::VariableSet;
 use crate::model::Timestamp;
 use crate::model::variable::{VALUE_BYTES, Variable as Value, check_key};
 use crate::store::dag_reads::VariableRow;
@@ -47,7 +48,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Key {
             .map_err(|error| Problem::invalid("key", error.body_text(), "correct the address"))?;
         match check_key(&key) {
             Ok(()) => Ok(Self(key)),
-            Err(error) => Err(Problem::invalid("key", error.to_string(), "correct the address")),
+            Err(error) => Err(Problem::invalid("key", error.to_string(), "take another key")),
         }
     }
 }
@@ -71,13 +72,9 @@ pub async fn list(api: State<Api>, Query(query): Query<PageQuery>) -> Result<axu
         (status = 404, description = "There is no such variable.", body = ProblemBody<'_>, content_type = "application/problem+json"),
         (status = 422, description = "This cannot be a key.", body = ProblemBody<'_>, content_type = "application/problem+json")))]
 pub async fn show(api: State<Api>, Key(key): Key, _: NoQuery) -> Result<axum::Json<Variable>, Problem> {
-    let found = find(&api, &key).await?;
+    let wanted = key.clone();
+    let found = api.reads.run(move |reader| reader.variable(&wanted)).await?;
     found.map(|row| axum::Json(row.into())).ok_or_else(|| variable_not_found(&key))
-}
-
-async fn find(api: &Api, key: &str) -> Result<Option<VariableRow>, Problem> {
-    let wanted = key.to_owned();
-    Ok(api.reads.run(move |reader| reader.variable(&wanted)).await?)
 }
 
 /// What a variable is set to.
@@ -116,11 +113,11 @@ pub async fn put(
     }
     let description = description.map(|text| extract::remark("/description", text)).transpose()?;
     let description = description.map(|text| text.to_string());
-    let was_there = find(&api, &key).await?.is_some();
-    set(&api, &principal, &key, Some(Value { value, description })).await?;
-    let status = if was_there { StatusCode::OK } else { StatusCode::CREATED };
-    let row = find(&api, &key).await?.ok_or_else(|| variable_not_found(&key))?;
-    Ok((status, axum::Json(row.into())))
+    let variable = Value { value: value.clone(), description: description.clone() };
+    let VariableSet { existed, at } = set(&api, &principal, &key, Some(variable)).await?;
+    let status = if existed { StatusCode::OK } else { StatusCode::CREATED };
+    let updated_by = principal.name().to_string();
+    Ok((status, axum::Json(Variable { key, value, description, updated_at: at, updated_by })))
 }
 
 /// Takes a variable away.
@@ -130,14 +127,11 @@ pub async fn put(
         (status = 404, description = "There is no such variable.", body = ProblemBody<'_>, content_type = "application/problem+json"),
         (status = 503, description = "The change cannot be stored now.", body = ProblemBody<'_>, content_type = "application/problem+json")))]
 pub async fn delete(api: State<Api>, principal: Principal, Key(key): Key, _: NoQuery) -> Result<StatusCode, Problem> {
-    if find(&api, &key).await?.is_none() {
-        return Err(variable_not_found(&key));
-    }
-    set(&api, &principal, &key, None).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let VariableSet { existed, at: _ } = set(&api, &principal, &key, None).await?;
+    if existed { Ok(StatusCode::NO_CONTENT) } else { Err(variable_not_found(&key)) }
 }
 
-async fn set(api: &Api, principal: &Principal, key: &str, value: Option<Value>) -> Result<(), Problem> {
+async fn set(api: &Api, principal: &Principal, key: &str, value: Option<Value>) -> Result<VariableSet, Problem> {
     let set = api.coordinator.set_variable(key.to_owned(), value, principal.name().clone()).await;
     set.map_err(|error| not_committed(&format!("variable `{key}` was not changed"), error))
 }

@@ -174,6 +174,9 @@ pub(super) fn read_file(path: &Path) -> Result<DagFile, CliError> {
     let shown = path.display().to_string();
     match std::fs::read_to_string(path) {
         Ok(content) => Ok(DagFile { path: shown, content }),
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            Err(CliError::Usage(format!("{shown} is not text; a DAG is a file in YAML or JSON")))
+        }
         Err(error) => Err(CliError::Usage(format!("{shown} cannot be read: {error}"))),
     }
 }
@@ -241,7 +244,10 @@ mod tests {
         let contents: Vec<_> = files.iter().map(|file| file.content.as_str()).collect();
         assert_eq!(contents, ["b.yaml", "a.yml", "deep/c.json"]);
 
-        for (missing, said) in [("empty", "no DAG file in"), ("gone.yaml", "gone.yaml cannot be read")] {
+        std::fs::write(at("a.wasm"), b"\0asm\xff").expect("written");
+        for (missing, said) in
+            [("empty", "no DAG file in"), ("gone.yaml", "gone.yaml cannot be read"), ("a.wasm", "a.wasm is not text")]
+        {
             let error = read(&[at(missing)]).expect_err(missing).said().expect("a reason");
             assert!(error.contains(said), "{error}");
         }

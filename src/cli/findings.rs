@@ -6,6 +6,7 @@ use std::fmt::Write;
 use unicode_width::UnicodeWidthChar;
 
 use super::output::Tone;
+use super::refusal::in_commands;
 use super::text;
 use crate::client::{DagFile, ProblemPlace};
 use crate::dag::Located;
@@ -28,7 +29,7 @@ impl From<&ProblemPlace> for Mistake {
         Self {
             file: place.file.clone().or_else(of_path),
             place: place.line.map(|line| (line, place.column.unwrap_or(1))),
-            message: format!("{}{remedy}", place.message),
+            message: in_commands(&place.code, &format!("{}{remedy}", place.message)),
             code: place.code.clone(),
         }
     }

@@ -73,6 +73,17 @@ impl ModulesCommand {
     }
 }
 
+/// Functions that are named in a list of modules.
+const MOST_FUNCTIONS: usize = 4;
+
+fn some(functions: &[String]) -> String {
+    let named = functions[..functions.len().min(MOST_FUNCTIONS)].join(", ");
+    match functions.len().saturating_sub(MOST_FUNCTIONS) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}
+
 impl ListCommand {
     async fn run(self, context: &Context, client: &Client) -> Result<(), CliError> {
         /// One module of a list: without the schemas of its functions.
@@ -96,7 +107,7 @@ impl ListCommand {
                 row.digest.into(),
                 Field::or_dash((!row.tags.is_empty()).then(|| row.tags.join(", "))),
                 text::size(row.size_bytes).into(),
-                row.functions.join(", ").into(),
+                some(&row.functions).into(),
                 row.created_at.into(),
             ]
         });
@@ -262,6 +273,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn of_many_functions_some_are_named() {
+        let functions = |count: usize| (0..count).map(|n| format!("f{n}")).collect::<Vec<_>>();
+        assert_eq!([0, 2, 4].map(|count| some(&functions(count))), ["", "f0, f1", "f0, f1, f2, f3"]);
+        assert_eq!(some(&functions(19)), "f0, f1, f2, f3 and 15 more");
+    }
 
     #[test]
     fn schemas_are_shown_as_parameters() {

@@ -3,7 +3,8 @@
 use crate::client::Problem;
 
 /// What to do instead, by the code of the problem. `{}` stands for the name in its thing: ``DAG `etl` ``.
-const REMEDIES: [(&str, &str); 9] = [
+const REMEDIES: [(&str, &str); 10] = [
+    ("unauthorized", "set TRADEWIND_TOKEN; on the server's machine `tradewind --data-dir DIR …` finds its first token"),
     ("dag_not_found", "create it with `tradewind apply FILE`, or see `tradewind dags list`"),
     ("version_not_found", "see `tradewind dags versions {}`"),
     ("run_not_found", "name it as DAG/RUN_ID, or see `tradewind runs list`"),
@@ -26,6 +27,15 @@ pub(super) fn said(problem: &Problem) -> String {
         problem.remedy = remedy.replace("{}", name);
     }
     problem.to_string()
+}
+
+/// The same of one mistake of many, whose message ends by the server's remedy.
+pub(super) fn in_commands(code: &str, message: &str) -> String {
+    let remedy = REMEDIES.iter().find(|(known, _)| *known == code).map(|(_, remedy)| *remedy);
+    match (message.rsplit_once("; "), remedy.filter(|remedy| !remedy.contains("{}"))) {
+        (Some((said, servers)), Some(remedy)) if servers.contains("/api/v1/") => format!("{said}; {remedy}"),
+        _ => message.to_owned(),
+    }
 }
 
 /// The head of a problem repeats its first mistake; where the mistakes are listed, it says only what they are about.
@@ -71,6 +81,10 @@ mod tests {
         for (code, remedy) in REMEDIES {
             assert!(remedy.contains("`tradewind "), "{code}");
         }
+        let found = "module etl:1: no module has this name; upload it with POST /api/v1/modules";
+        let instead = "upload it with `tradewind push`, or see `tradewind modules list`";
+        assert_eq!(in_commands("module_not_found", found), format!("module etl:1: no module has this name; {instead}"));
+        assert_eq!(in_commands("unknown_key", "no key `x`; did you mean `y`?"), "no key `x`; did you mean `y`?");
         let other = json!({"code": "busy", "thing": "it", "reason": "busy", "remedy": "wait"});
         assert_eq!(of(other), "it: busy\n  to mend it: wait\n  (busy)");
     }

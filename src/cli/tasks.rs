@@ -182,6 +182,7 @@ impl ListCommand {
             return context.output.json_list(&list.items, list.next_cursor.as_deref());
         }
         let rows = list.read::<Task>()?.into_iter().map(|task| {
+            let name = name(&task);
             vec![
                 task.id.into(),
                 Field::state(task.state),
@@ -191,9 +192,10 @@ impl ListCommand {
                 short_digest(&task.module).into(),
                 task.queued_at.into(),
                 Field::or_dash(task.duration_ms.map(text::milliseconds)),
+                Field::or_dash(name),
             ]
         });
-        let header = ["ID", "STATE", "OUTCOME", "TRY", "FUNCTION", "MODULE", "QUEUED", "DURATION"];
+        let header = ["ID", "STATE", "OUTCOME", "TRY", "FUNCTION", "MODULE", "QUEUED", "DURATION", "NAME"];
         context.output.table(&header, rows.collect())?;
         list.tell_of_more();
         Ok(())
@@ -209,10 +211,9 @@ impl ShowCommand {
         let task: Task = answer.read()?;
         let labels: Vec<String> = task.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let mut pairs = vec![("id", task.id.clone().into())];
-        if let (Some(task_id), Some(dag_id)) = (&task.task_id, &task.dag_id) {
-            let name = super::runs::instance_name(task_id, task.map_index.unwrap_or(-1));
+        if let Some(name) = name(&task) {
             let label = task.rendered_map_index.as_ref().map(|label| format!(" ({label})")).unwrap_or_default();
-            pairs.push(("task", format!("{name}{label} of {dag_id}").into()));
+            pairs.push(("name", format!("{name}{label}").into()));
         }
         pairs.extend([
             ("state", Field::state(task.state)),
@@ -229,6 +230,7 @@ impl ShowCommand {
             ("ended", Field::or_dash(task.end_date)),
             ("duration", Field::or_dash(task.duration_ms.map(text::milliseconds))),
         ]);
+        pairs.extend(task.note.map(|note| ("note", note.into())));
         if let Some(usage) = task.usage {
             pairs.push(("processor", text::milliseconds(usage.cpu_us as f64 / 1e3).into()));
             pairs.push(("peak memory", text::size(usage.peak_memory_bytes).into()));
@@ -252,6 +254,13 @@ impl ShowCommand {
         }
         context.output.pairs(pairs)
     }
+}
+
+/// `etl/nightly-7/parse[3]`, by which every command finds it; none for a single task.
+fn name(task: &Task) -> Option<String> {
+    let (dag_id, run_id, task_id) = (task.dag_id.as_ref()?, task.run_id.as_ref()?, task.task_id.as_ref()?);
+    let instance = super::runs::instance_name(task_id, task.map_index.unwrap_or(-1));
+    Some(format!("{dag_id}/{run_id}/{instance}"))
 }
 
 /// What a task was granted, on one line. The values of its environment are not shown.

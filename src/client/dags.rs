@@ -393,7 +393,7 @@ impl Client {
         items: &[Json],
     ) -> Result<Vec<T>, ClientError> {
         let read = |item: &Json| {
-            super::read(item.as_str().as_bytes()).map_err(|reason| ClientError::NotUnderstood {
+            super::call::read(item.as_str().as_bytes()).map_err(|reason| ClientError::NotUnderstood {
                 base: self.base.to_string(),
                 call: format!("GET /api/v1/{}", path.join("/")),
                 reason,

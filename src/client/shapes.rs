@@ -113,6 +113,10 @@ pub struct Task {
     pub rendered_map_index: Option<String>,
     #[serde(default)]
     pub dag_id: Option<String>,
+    #[serde(default)]
+    pub run_id: Option<String>,
+    #[serde(default)]
+    pub note: Option<String>,
 }
 
 /// A module as the server shows it.

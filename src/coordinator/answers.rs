@@ -12,8 +12,8 @@ use crate::engine::TaskChange;
 use crate::model::{RunId, TaskId, TaskRecord, Timestamp};
 
 use super::graph::{
-    Applied, ClearError, ClearReply, ClearedInstance, DagChangeError, DagReply, RunChangeError, RunReply, TriggerError,
-    TriggerReply,
+    Applied, ClearError, ClearReply, ClearedInstance, DagChangeError, DagReply, Existed, RunChangeError, RunReply,
+    TriggerError, TriggerReply, VariableReply,
 };
 use super::{ChangeError, ChangeReply, CommitFailed, SubmitError, Submitted};
 
@@ -113,10 +113,15 @@ pub(super) enum Ack {
     Dag {
         reply: DagReply,
     },
+    /// The variable at this place of the batch's DAG changes was set, or taken away.
+    Variable {
+        place: usize,
+        reply: VariableReply,
+    },
     /// A run was accepted, or there was one already.
     Triggered {
         id: RunId,
-        existed: bool,
+        existed: Existed,
         wait: Option<Duration>,
         reply: TriggerReply,
     },
@@ -151,6 +156,7 @@ impl Ack {
             }
             Ack::Modules { reply } => drop(reply.send(Err(CommitFailed(reason.into())))),
             Ack::Applied { reply, .. } => drop(reply.send(Err(CommitFailed(reason.into())))),
+            Ack::Variable { reply, .. } => drop(reply.send(Err(CommitFailed(reason.into())))),
             Ack::Dag { reply } => drop(reply.send(Err(DagChangeError::Unavailable { reason: reason.into() }))),
             Ack::Triggered { reply, .. } | Ack::TriggerRefused { reply, .. } => {
                 drop(reply.send(Err(TriggerError::Unavailable { reason: reason.into() })));

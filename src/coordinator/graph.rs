@@ -9,9 +9,9 @@ use crate::dag::{Definition, Plan};
 use crate::model::run::Instance;
 use crate::model::variable::Variable;
 use crate::model::{DagId, Digest, Json, RunId, RunName, RunRecord, TaskId, TaskName, TaskState, Timestamp};
-use crate::store::Noted;
+use crate::store::NoteChange;
 
-use super::{CommitFailed, Coordinator, Idempotency, Message};
+use super::{CommitFailed, Coordinator, Idempotency, KeyOf, Message};
 
 /// A DAG as it was checked, and as its author wrote it.
 #[derive(Debug, Clone)]
@@ -48,8 +48,17 @@ pub struct TriggerRun {
 #[derive(Debug, Clone)]
 pub struct Triggered {
     pub record: Arc<RunRecord>,
-    /// There was a run of this name, or of this idempotency key.
-    pub existed: bool,
+    pub existed: Existed,
+}
+
+/// Whether, and by what, a run that was asked for is one that there was before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existed {
+    No,
+    /// There was a run of this name.
+    ByName,
+    /// The request is a repeat: its idempotency key stands for the run.
+    ByKey,
 }
 
 #[derive(Debug, Clone, thiserror::Error)]
@@ -58,12 +67,20 @@ pub enum TriggerError {
     NotFound,
     #[error("more submissions wait than the server takes")]
     Busy { retry_after: Duration },
-    #[error("the idempotency key was used for {run} with another body")]
-    IdempotencyMismatch { run: RunId },
+    #[error("the idempotency key was used for another request, which became {became}")]
+    IdempotencyMismatch { became: KeyOf },
     #[error("module {0} is not here any more")]
     ModuleGone(Digest),
     #[error("{reason}")]
     Unavailable { reason: String },
+}
+
+/// A variable that was set or taken away, committed.
+#[derive(Debug, Clone, Copy)]
+pub struct VariableSet {
+    /// Whether there was a variable of this key just before.
+    pub existed: bool,
+    pub at: Timestamp,
 }
 
 #[derive(Debug, Clone, thiserror::Error)]
@@ -167,15 +184,14 @@ pub(crate) enum GraphMessage {
         reply: ClearReply,
     },
     Note {
-        of: Noted,
-        note: Option<Arc<str>>,
+        note: NoteChange,
         reply: oneshot::Sender<Result<(), CommitFailed>>,
     },
     SetVariable {
         key: String,
         value: Option<Variable>,
         by: Arc<str>,
-        reply: oneshot::Sender<Result<(), CommitFailed>>,
+        reply: VariableReply,
     },
     /// The answer to a question of the engine's.
     Evaluated(crate::engine::Command),
@@ -186,14 +202,16 @@ pub(crate) enum GraphMessage {
 pub(crate) enum Clearing {
     Tasks(ClearRequest),
     Instance(Instance),
-    /// Somebody says how an instance ended. What failed behind it is done again.
+    /// Somebody says how an instance ended, and may remark on it. What failed behind it is done again.
     Mark {
         instance: Instance,
         state: TaskState,
+        note: Option<NoteChange>,
     },
 }
 
 pub(crate) type ClearReply = oneshot::Sender<Result<Cleared, ClearError>>;
+pub(crate) type VariableReply = oneshot::Sender<Result<VariableSet, CommitFailed>>;
 pub(crate) type DagReply = oneshot::Sender<Result<(), DagChangeError>>;
 pub(crate) type TriggerReply = oneshot::Sender<Result<Triggered, TriggerError>>;
 pub(crate) type RunReply = oneshot::Sender<Result<Arc<RunRecord>, RunChangeError>>;
@@ -247,9 +265,16 @@ impl Coordinator {
         self.clear(instance.run, Clearing::Instance(instance), by).await
     }
 
-    /// Takes somebody's word for how an instance ended; what failed behind it is done again.
-    pub async fn mark(&self, instance: Instance, state: TaskState, by: Arc<str>) -> Result<Cleared, ClearError> {
-        self.clear(instance.run, Clearing::Mark { instance, state }, by).await
+    /// Takes somebody's word for how an instance ended; what failed behind it is done again. A remark is
+    /// written with it, or neither is.
+    pub async fn mark(
+        &self,
+        instance: Instance,
+        state: TaskState,
+        note: Option<NoteChange>,
+        by: Arc<str>,
+    ) -> Result<Cleared, ClearError> {
+        self.clear(instance.run, Clearing::Mark { instance, state, note }, by).await
     }
 
     async fn clear(&self, id: RunId, what: Clearing, by: Arc<str>) -> Result<Cleared, ClearError> {
@@ -257,14 +282,19 @@ impl Coordinator {
         answer.unwrap_or_else(|| Err(ClearError::Unavailable { reason: STOPPING.into() }))
     }
 
-    /// Writes a remark on a run or a task, or with none takes it away.
-    pub async fn note(&self, of: Noted, note: Option<Arc<str>>) -> Result<(), CommitFailed> {
-        let answer = self.tell(|reply| GraphMessage::Note { of, note, reply }).await;
+    /// Writes a remark on a run or a task, or takes it away.
+    pub async fn note(&self, note: NoteChange) -> Result<(), CommitFailed> {
+        let answer = self.tell(|reply| GraphMessage::Note { note, reply }).await;
         answer.unwrap_or_else(|| Err(CommitFailed(STOPPING.into())))
     }
 
     /// Sets a variable, or with none takes it away.
-    pub async fn set_variable(&self, key: String, value: Option<Variable>, by: Arc<str>) -> Result<(), CommitFailed> {
+    pub async fn set_variable(
+        &self,
+        key: String,
+        value: Option<Variable>,
+        by: Arc<str>,
+    ) -> Result<VariableSet, CommitFailed> {
         let answer = self.tell(|reply| GraphMessage::SetVariable { key, value, by, reply }).await;
         answer.unwrap_or_else(|| Err(CommitFailed(STOPPING.into())))
     }

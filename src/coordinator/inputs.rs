@@ -58,13 +58,15 @@ impl InputSource {
         *self.shared.variables.write() = Arc::new(variables);
     }
 
-    pub(super) fn set_variable(&self, key: &str, value: Option<&Variable>) {
+    /// Whether there was a variable of this key.
+    pub(super) fn set_variable(&self, key: &str, value: Option<&Variable>) -> bool {
         let mut variables = self.shared.variables.write();
         let variables = Arc::make_mut(&mut variables);
-        match value {
-            Some(variable) => drop(variables.insert(key.to_owned(), variable.value.clone())),
-            None => drop(variables.remove(key)),
-        }
+        let before = match value {
+            Some(variable) => variables.insert(key.to_owned(), variable.value.clone()),
+            None => variables.remove(key),
+        };
+        before.is_some()
     }
 
     /// What an attempt's input is made of.

@@ -10,6 +10,7 @@
 
 mod answers;
 mod evaluator;
+mod followed;
 mod graph;
 mod inputs;
 mod mailbox;
@@ -19,6 +20,7 @@ mod retention;
 mod turn;
 mod writer;
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -28,15 +30,15 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::engine::{Ending, EngineConfig, HostId};
 use crate::metrics::Metrics;
 use crate::model::run::Instance;
-use crate::model::{Digest, TaskId, TaskRecord, TaskSpec, TaskState, Timestamp};
+use crate::model::{Digest, RunId, TaskId, TaskRecord, TaskSpec, TaskState, Timestamp};
 use crate::store::{CommitError, DataDirectory, ModuleChange, Reads, Writer};
 use crate::worker::LocalWorker;
 
 use answers::ReplyTo;
 use evaluator::Evaluator;
 pub use graph::{
-    Applied, ClearError, ClearRequest, Cleared, ClearedInstance, DagChangeError, NewVersion, RunChangeError,
-    TriggerError, TriggerRun, Triggered,
+    Applied, ClearError, ClearRequest, Cleared, ClearedInstance, DagChangeError, Existed, NewVersion, RunChangeError,
+    TriggerError, TriggerRun, Triggered, VariableSet,
 };
 pub use inputs::{FetchError, InputSource};
 pub(crate) use mailbox::Mailbox;
@@ -93,6 +95,22 @@ pub struct Idempotency {
     pub body: [u8; 32],
 }
 
+/// What a request with an idempotency key became. Tasks and runs share their numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyOf {
+    Task(TaskId),
+    Run(RunId),
+}
+
+impl fmt::Display for KeyOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Task(id) => id.fmt(f),
+            Self::Run(id) => id.fmt(f),
+        }
+    }
+}
+
 /// Answers to some lines of a batch, each with the line's place.
 pub type LineAnswers = Vec<(u32, Result<Submitted, SubmitError>)>;
 
@@ -109,8 +127,8 @@ pub enum SubmitError {
     Unavailable { reason: String },
     #[error("more submissions wait than the server takes")]
     Busy { retry_after: Duration },
-    #[error("the idempotency key was used for {task} with another body")]
-    IdempotencyMismatch { task: TaskId },
+    #[error("the idempotency key was used for another request, which became {became}")]
+    IdempotencyMismatch { became: KeyOf },
     #[error("module {0} is not here any more")]
     ModuleGone(Digest),
     #[error("the task has {bytes} bytes, and the limit is {limit}")]
@@ -207,8 +225,7 @@ pub(crate) struct Shared {
     pub(crate) mailbox: Mailbox<Message>,
     pub(crate) waiting_submissions: AtomicUsize,
     pub(crate) readiness: watch::Sender<Readiness>,
-    /// Counts commits, for those who wait for something to be stored.
-    pub(crate) commits: watch::Sender<u64>,
+    pub(crate) followed: followed::FollowedRuns,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) plans: plans::Plans,
     max_waiting_submissions: usize,
@@ -237,7 +254,7 @@ impl Coordinator {
                 mailbox: Mailbox::default(),
                 waiting_submissions: AtomicUsize::new(0),
                 readiness: watch::Sender::new(Readiness::Starting),
-                commits: watch::Sender::new(0),
+                followed: followed::FollowedRuns::default(),
                 metrics,
                 plans: plans::Plans::default(),
                 max_waiting_submissions: settings.max_waiting_submissions,
@@ -280,9 +297,9 @@ impl Coordinator {
         self.shared.readiness.subscribe()
     }
 
-    /// Changes with every commit.
-    pub fn commits(&self) -> watch::Receiver<u64> {
-        self.shared.commits.subscribe()
+    /// Changes with every commit that tells something of the run, from here on.
+    pub fn follow(&self, run: RunId) -> watch::Receiver<()> {
+        self.shared.followed.follow(run)
     }
 
     /// Accepts a task. With `wait`, answers when it has ended or the time is up.

@@ -277,7 +277,9 @@ impl Turn {
                 Ack::Accepted { place, wait, reply }
             }
             Answer::Replayed(id) => Ack::Replayed { id, wait, reply },
-            Answer::KeyMismatch(task) => Ack::Refused { error: SubmitError::IdempotencyMismatch { task }, reply },
+            Answer::KeyMismatch(id) => {
+                Ack::Refused { error: SubmitError::IdempotencyMismatch { became: self.key_of(id) }, reply }
+            }
             other => unreachable!("a submit is not answered by {other:?}"),
         };
         self.acks.push(ack);
@@ -472,7 +474,7 @@ impl Turn {
         let Some(InFlight { batch: number, acks, starts, evaluations }) = self.in_flight.take() else { return };
         let tasks = &batch.changes.tasks;
         self.engine.committed(number, &batch.changes);
-        self.shared.commits.send_replace(number);
+        self.shared.followed.committed(&batch.changes);
         self.shared.metrics.committed(tasks.len());
         self.count(&batch.changes.events);
         if !starts.is_empty() {
@@ -519,6 +521,7 @@ impl Turn {
                 Ack::Modules { reply } => drop(reply.send(Ok(()))),
                 Ack::Applied { applied, reply } => drop(reply.send(Ok(applied))),
                 Ack::Dag { reply } => drop(reply.send(Ok(()))),
+                Ack::Variable { place, reply } => self.tell_variable(&batch.dags[place], reply),
                 Ack::TriggerRefused { error, reply } => drop(reply.send(Err(error))),
                 ack @ (Ack::Triggered { .. } | Ack::RunChanged { .. } | Ack::RunEnded { .. } | Ack::Cleared { .. }) => {
                     self.tell_run(&runs, ack, now);

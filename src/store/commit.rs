@@ -418,7 +418,7 @@ fn write_module(connection: &Connection, change: &ModuleChange) -> rusqlite::Res
     .map(drop)
 }
 
-fn as_json<T: serde::Serialize + ?Sized>(value: &T) -> String {
+pub(super) fn as_json<T: serde::Serialize + ?Sized>(value: &T) -> String {
     serde_json::to_string(value).expect("the model's types have JSON forms")
 }
 

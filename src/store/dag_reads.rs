@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{OptionalExtension, Row, params};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
-use crate::dag::definition::{Param, Settings};
+use crate::dag::definition::Param;
 use crate::model::{DagId, Digest, Json, ParamName, Timestamp};
 
+use super::dags::Summary;
 use super::reads::{Page, ReadError, Reader};
 use super::rows::{digest, json_or, parsed, time};
 
@@ -64,30 +64,18 @@ pub struct VariableRow {
     pub updated_by: String,
 }
 
-/// What a list says of a definition; the rest of it is passed over.
-#[derive(Deserialize)]
-struct Summary {
-    description: Option<String>,
-    #[serde(default)]
-    tags: BTreeSet<String>,
-    max_active_runs: Option<u32>,
-    tasks: Vec<IgnoredAny>,
-}
-
 #[derive(Deserialize)]
 struct OnlyParams {
     #[serde(default)]
     params: BTreeMap<ParamName, Param>,
 }
 
-/// `CROSS JOIN` keeps the order: each DAG, and then its version by the digest, whatever SQLite believes of their number.
-const DAGS: &str = "SELECT dags.dag_id, dags.version, is_paused, dags.created_at, dags.updated_at, definition
-     FROM dags CROSS JOIN dag_versions INDEXED BY dag_versions_by_digest ON dag_versions.digest = dags.version";
+const DAGS: &str = "SELECT dag_id, version, is_paused, created_at, updated_at, summary FROM dags";
 
 impl Reader<'_> {
     /// In the order of their names.
     pub fn dags(&self, after: Option<&str>, limit: usize) -> Result<Page<DagRow, String>, ReadError> {
-        let sql = format!("{DAGS} WHERE dags.dag_id > ?1 ORDER BY dags.dag_id LIMIT ?2");
+        let sql = format!("{DAGS} WHERE dag_id > ?1 ORDER BY dag_id LIMIT ?2");
         let mut statement = self.connection.prepare_cached(&sql)?;
         let rows = statement.query_map(params![after.unwrap_or(""), limit as i64 + 1], dag_from_row)?;
         let rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
@@ -95,7 +83,7 @@ impl Reader<'_> {
     }
 
     pub fn dag(&self, dag: &DagId) -> Result<Option<DagRow>, ReadError> {
-        let mut statement = self.connection.prepare_cached(&format!("{DAGS} WHERE dags.dag_id = ?1"))?;
+        let mut statement = self.connection.prepare_cached(&format!("{DAGS} WHERE dag_id = ?1"))?;
         Ok(statement.query_row([dag.as_str()], dag_from_row).optional()?)
     }
 
@@ -107,6 +95,7 @@ impl Reader<'_> {
 
     /// What a new run of the DAG may be given.
     pub fn current_params(&self, dag: &DagId) -> Result<Option<CurrentParams>, ReadError> {
+        // `CROSS JOIN` keeps the order: the DAG, and then its version by the digest, whatever SQLite believes of their number.
         let mut statement = self.connection.prepare_cached(
             "SELECT version, definition FROM dags CROSS JOIN dag_versions INDEXED BY dag_versions_by_digest ON dag_versions.digest = dags.version
              WHERE dags.dag_id = ?1",
@@ -162,15 +151,16 @@ impl Reader<'_> {
 }
 
 fn dag_from_row(row: &Row<'_>) -> rusqlite::Result<DagRow> {
-    let summary: Summary = json_or(row, 5, || unreachable!("dag_versions.definition is never null"))?;
+    let Summary { description, tags, max_active_runs, tasks } =
+        json_or(row, 5, || unreachable!("dags.summary is never null"))?;
     Ok(DagRow {
         dag_id: parsed(row, 0)?,
         version: digest(row, 1)?,
         is_paused: row.get(2)?,
-        description: summary.description,
-        tags: summary.tags,
-        max_active_runs: summary.max_active_runs.unwrap_or(Settings::default().max_active_runs),
-        tasks: summary.tasks.len(),
+        description,
+        tags,
+        max_active_runs,
+        tasks,
         created_at: moment(row, 3)?,
         updated_at: moment(row, 4)?,
     })

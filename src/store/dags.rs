@@ -1,14 +1,17 @@
 //! DAGs, their versions and variables, as the coordinator writes and reads them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
+use serde::{Deserialize, Serialize};
 
 use crate::dag::Definition;
+use crate::dag::definition::Settings;
 use crate::model::variable::{Variable, Variables};
 use crate::model::{DagId, Digest, RunState, Timestamp};
 
-use super::commit::{CommitError, why};
+use super::commit::{CommitError, as_json, why};
 use super::load::History;
 use super::reads::{ReadError, Reader};
 use super::retention::forget_versions;
@@ -43,14 +46,42 @@ pub enum DagChange {
     },
 }
 
+/// What a list of DAGs says of a definition.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Summary {
+    pub description: Option<String>,
+    pub tags: BTreeSet<String>,
+    pub max_active_runs: u32,
+    /// How many there are.
+    pub tasks: usize,
+}
+
+impl Summary {
+    fn of(definition: &Definition) -> Self {
+        let Settings { description, tags, max_active_runs, .. } = &definition.settings;
+        Self {
+            description: description.clone(),
+            tags: tags.clone(),
+            max_active_runs: *max_active_runs,
+            tasks: definition.tasks.len(),
+        }
+    }
+}
+
 pub(super) fn write_dag(connection: &Connection, change: &DagChange) -> rusqlite::Result<()> {
     match change {
         DagChange::PutVersion { version, definition, source, at, by } => {
             put_version(connection, *version, definition, source, *at, by)?;
             connection.execute(
-                "INSERT INTO dags (dag_id, version, is_paused, created_at, updated_at) VALUES (?1, ?2, 0, ?3, ?3)
-                 ON CONFLICT (dag_id) DO UPDATE SET version = ?2, updated_at = ?3",
-                params![definition.dag_id.as_str(), version.as_bytes(), at.as_micros()],
+                "INSERT INTO dags (dag_id, version, is_paused, created_at, updated_at, summary)
+                 VALUES (?1, ?2, 0, ?3, ?3, ?4)
+                 ON CONFLICT (dag_id) DO UPDATE SET version = ?2, updated_at = ?3, summary = ?4",
+                params![
+                    definition.dag_id.as_str(),
+                    version.as_bytes(),
+                    at.as_micros(),
+                    as_json(&Summary::of(definition))
+                ],
             )
         }
         DagChange::Pause { dag, paused, at } => connection.execute(

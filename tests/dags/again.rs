@@ -252,13 +252,17 @@ async fn a_task_that_is_to_come_can_be_marked_and_one_that_runs_cannot() {
     house.dag("it", rest).await;
     let id = house.begin("it", json!({})).await;
     let run = house.run_when_task(&id, "long", "running").await;
-    let mark = async |task: &str, state: &str| house.patch(&address(&run, task), &json!({ "state": state })).await;
+    let mark = async |task: &str, state: &str| {
+        house.patch(&address(&run, task), &json!({"state": state, "note": "by hand"})).await
+    };
     mark("long", "success").await.refused(409, "task_not_ended");
     mark("choose", "success").await.refused(409, "cannot_mark");
-    assert_eq!(mark("next", "success").await.expect(200)["state"], "success");
+    let next = mark("next", "success").await.expect(200);
+    assert_eq!(json!([next["state"], next["note"]]), json!(["success", "by hand"]), "it had no row before");
     let ended = house.end_of_run(&id).await.ended("success");
     assert_eq!(json!([ended.states()["next"], ended.states()["last"]]), json!(["success", "success"]));
     assert_eq!(ended.task("next")["try_number"], 0, "nobody tried it");
+    assert_eq!(json!([ended.task("long")["note"], ended.task("choose")["note"]]), json!([null, null]), "refused");
 
     let single = house.client.run(&super::support::task(&house.module, "echo", json!(1))).await;
     let path = format!("/api/v1/tasks/{}", single["id"].as_str().unwrap());

@@ -17,7 +17,7 @@ use crate::api::extract::{self, Query};
 use crate::api::problem::{Kind, Place, Problem, ProblemBody, dag_not_found, trigger_refused};
 use crate::api::runs::object::Run;
 use crate::api::tasks::submit::{IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED, WaitQuery, checked_key, idempotency};
-use crate::coordinator::{Idempotency, TriggerRun, Triggered};
+use crate::coordinator::{Existed, Idempotency, TriggerRun, Triggered};
 use crate::dag::definition::Param;
 use crate::dag::finding::pointer_part;
 use crate::model::dag_names::ParamName;
@@ -50,7 +50,7 @@ pub struct RunRequest {
         description = "1 to 255 visible ASCII characters; a repeat within 24 h answers with the same run")),
     responses(
         (status = 200, description = "There is a run of this name, or of this key, already.", body = Run,
-            headers(("Idempotency-Replayed" = Option<bool>, description = "`true` where a key was sent"),
+            headers(("Idempotency-Replayed" = Option<bool>, description = "`true` of a repeat with the same key"),
                     ("Location" = String, description = "The address of the run"))),
         (status = 201, description = "The run was accepted.", body = Run,
             headers(("Location" = String, description = "The address of the run"))),
@@ -89,14 +89,17 @@ pub async fn trigger(
         }
         Err(problem) => accepted_before(&api, &name, run_id, idempotency).await?.ok_or(problem)?,
     };
-    Ok(response(&triggered, key.is_some()))
+    Ok(response(&triggered))
 }
 
-fn response(triggered: &Triggered, has_key: bool) -> Response {
-    let status = if triggered.existed { StatusCode::OK } else { StatusCode::CREATED };
+fn response(triggered: &Triggered) -> Response {
+    let status = match triggered.existed {
+        Existed::No => StatusCode::CREATED,
+        Existed::ByName | Existed::ByKey => StatusCode::OK,
+    };
     let location = [(header::LOCATION, format!("/api/v1/runs/{}", triggered.record.id))];
     let mut response = (status, location, axum::Json(Run::from(&*triggered.record))).into_response();
-    if triggered.existed && has_key {
+    if triggered.existed == Existed::ByKey {
         response.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
     }
     response
@@ -112,12 +115,13 @@ async fn accepted_before(
     let name = name.clone();
     let found = api.reads.run(move |reader| {
         let by_key = idempotency.map(|Idempotency { key, body }| reader.run_accepted_with(&key, &body)).transpose()?;
-        match (by_key.flatten(), run_id) {
-            (None, Some(run_id)) => reader.run_by_name(&name, &run_id),
-            (found, _) => Ok(found),
+        if let Some(record) = by_key.flatten() {
+            return Ok(Some((record, Existed::ByKey)));
         }
+        let by_name = run_id.map(|run_id| reader.run_by_name(&name, &run_id)).transpose()?;
+        Ok(by_name.flatten().map(|record| (record, Existed::ByName)))
     });
-    Ok(found.await?.map(|record| Triggered { record: Arc::new(record), existed: true }))
+    Ok(found.await?.map(|(record, existed)| Triggered { record: Arc::new(record), existed }))
 }
 
 /// What of a run is checked.

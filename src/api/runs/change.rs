@@ -8,7 +8,7 @@ use crate::api::Api;
 use crate::api::auth::Principal;
 use crate::api::extract::{self, NoQuery};
 use crate::api::problem::{Problem, ProblemBody, not_committed, run_change_refused};
-use crate::store::Noted;
+use crate::store::{NoteChange, Noted};
 
 use super::Id;
 use super::object::Run;
@@ -53,7 +53,7 @@ pub async fn patch(api: State<Api>, Id(id): Id, _: NoQuery, body: Body) -> Resul
     let RunPatch { note } = extract::json(&body)?;
     find(&api, id).await?;
     let note = note.map(|note| extract::remark("/note", note)).transpose()?;
-    let noted = api.coordinator.note(Noted::Run(id), note).await;
+    let noted = api.coordinator.note(NoteChange { of: Noted::Run(id), note }).await;
     noted.map_err(|error| not_committed(&format!("run {id} was not changed"), error))?;
     find(&api, id).await.map(|record| axum::Json(Run::from(&record)))
 }

@@ -86,7 +86,7 @@ pub async fn list(
         return Ok(axum::Json(List { items, next_cursor }).into_response());
     }
     let after = last_event_id(&headers)?.unwrap_or(after);
-    let (readiness, commits) = (api.readiness.clone(), api.coordinator.commits());
+    let (readiness, commits) = (api.readiness.clone(), api.coordinator.follow(id));
     let (found, is_over, goes_on) = (VecDeque::new(), false, false);
     let following = Following { api, run: id, definition, after, found, is_over, goes_on, commits, readiness };
     let events = stream::unfold((Some(following), request_id), |(following, request_id)| async move {
@@ -130,8 +130,8 @@ struct Following {
     is_over: bool,
     /// The run had not ended when all events before were told.
     goes_on: bool,
-    /// Tells when there may be more.
-    commits: watch::Receiver<u64>,
+    /// Tells when there is more.
+    commits: watch::Receiver<()>,
     readiness: watch::Receiver<Readiness>,
 }
 

@@ -11,7 +11,7 @@ use crate::api::extract::{self, NoQuery};
 use crate::api::problem::{Kind, Problem, ProblemBody, change_refused, clear_refused, not_committed, not_ended};
 use crate::coordinator::ChangeError;
 use crate::model::TaskState;
-use crate::store::Noted;
+use crate::store::{NoteChange, Noted};
 
 use super::Id;
 use super::object::Task;
@@ -108,21 +108,21 @@ pub async fn patch(
         return Err(Problem::invalid("the body", "it changes nothing", "give `state`, `note` or both"));
     }
     let note = note.map(|note| note.map(|note| extract::remark("/note", note)).transpose()).transpose()?;
+    let note = note.map(|note| NoteChange { of: Noted::Task(id), note });
     let record = find(&api, id).await?;
     if let Some(state) = state {
         let instance = record.instance.ok_or_else(|| {
             let remedy = "cancel it, or run it again with POST /api/v1/tasks/{id}/rerun";
             Problem::new(Kind::NotOfARun, format!("task {id}"), "only tasks of runs can be marked", remedy)
         })?;
-        let marked = api.coordinator.mark(instance, state.into(), principal.name().clone()).await;
+        let marked = api.coordinator.mark(instance, state.into(), note, principal.name().clone()).await;
         marked.map_err(|error| clear_refused(instance.run, error))?;
-    }
-    if let Some(note) = note {
-        if record.last_event == 0 && state.is_none() {
+    } else if let Some(note) = note {
+        if record.last_event == 0 {
             // It has no row to write it on yet.
             return Err(not_ended(id, record.state, "write the note when it has begun, or on its run"));
         }
-        let noted = api.coordinator.note(Noted::Task(id), note).await;
+        let noted = api.coordinator.note(note).await;
         noted.map_err(|error| not_committed(&format!("task {id} was not changed"), error))?;
     }
     task_response(&api, &find(&api, id).await?).await

@@ -99,7 +99,7 @@ pub async fn show(api: State<Api>, Id(id): Id, _: NoQuery) -> Result<Response, P
 pub async fn result(api: State<Api>, Id(id): Id, _: NoQuery) -> Result<Response, Problem> {
     let record = find(&api, id).await?;
     if !record.state.is_final() {
-        return Err(not_ended(id, record.state, "ask again later, or submit with `?wait=`"));
+        return Err(not_ended(id, record.state, "wait for its end, and ask again"));
     }
     match record.result {
         Some(TaskResult::Inline(value)) => Ok(with_type("application/json", value.as_str().to_owned())),

@@ -144,6 +144,29 @@ async fn a_name_or_a_key_stands_for_one_run() {
 }
 
 #[tokio::test]
+async fn only_a_repeat_of_a_key_is_called_a_replay() {
+    let api = TestApi::with_etl().await;
+    let named = r#"{"run_id":"one"}"#;
+    let first = api.post("/api/v1/dags/etl/runs", named).await.json();
+    let keyed = |path: &str, body: &'static str| {
+        let request = request("POST", path).header("idempotency-key", "k-1");
+        api.answer(request.body(Body::from(body)).expect("a request"))
+    };
+    // The name is known, the key is new. From here on it stands for the run.
+    let (by_name, by_key) = (keyed("/api/v1/dags/etl/runs", named).await, keyed("/api/v1/dags/etl/runs", named).await);
+    assert_eq!((by_name.status, by_key.status), (StatusCode::OK, StatusCode::OK), "{}", by_name.text());
+    assert_eq!((by_name.header("idempotency-replayed"), by_key.header("idempotency-replayed")), (None, Some("true")));
+    assert_eq!((&by_name.json()["id"], &by_key.json()["id"]), (&first["id"], &first["id"]));
+    let other = keyed("/api/v1/dags/etl/runs", "{}").await;
+    assert_eq!(other.problem().1, "idempotency_mismatch");
+    // Whoever asks for a task with it is told of a run.
+    let task = keyed("/api/v1/tasks", r#"{"module":"noop:1","input":{"input":""}}"#).await;
+    assert_eq!(task.problem().1, "idempotency_mismatch");
+    let run = first["id"].as_str().expect("an id");
+    assert!(task.text().contains(run) && other.text().contains(run), "{}", task.text());
+}
+
+#[tokio::test]
 async fn a_run_of_a_paused_dag_waits_keeps_its_dag_and_can_be_cancelled() {
     let api = TestApi::with_etl().await;
     api.send("PATCH", "/api/v1/dags/etl", r#"{"is_paused":true}"#).await;

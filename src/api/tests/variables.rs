@@ -30,6 +30,21 @@ async fn a_variable_is_set_shown_and_taken_away() {
 }
 
 #[tokio::test]
+async fn of_many_who_set_a_variable_at_once_one_is_told_that_it_was_the_first() {
+    let api = TestApi::start();
+    let puts = (0..20).map(|n| api.send("PUT", "/api/v1/variables/a", format!(r#"{{"value":"{n}"}}"#)));
+    let answers = futures_util::future::join_all(puts).await;
+    let created = answers.iter().filter(|answer| answer.status == StatusCode::CREATED).count();
+    assert_eq!(created, 1);
+    for (n, answer) in answers.iter().enumerate() {
+        assert_eq!(answer.json()["value"], n.to_string(), "each is told of its own value");
+    }
+    let deletes = (0..20).map(|_| api.send("DELETE", "/api/v1/variables/a", ""));
+    let answers = futures_util::future::join_all(deletes).await;
+    assert_eq!(answers.iter().filter(|answer| answer.status == StatusCode::NO_CONTENT).count(), 1);
+}
+
+#[tokio::test]
 async fn a_template_sees_a_variable() {
     let (api, _) = TestApi::with_noop().await;
     api.send("PUT", "/api/v1/variables/city", r#"{"value":"QW1lcw=="}"#).await;

@@ -72,6 +72,10 @@ impl DiffCommand {
     async fn of_versions(&self, client: &Client) -> Result<(Side, Side), CliError> {
         let name = self.dag.as_str();
         let (old_version, new_version) = match self.versions.as_slice() {
+            [file] if names_file(file) => {
+                let reason = format!("{file} is no version but a file\nto mend it: tradewind dags diff {file}");
+                return Err(CliError::Usage(reason));
+            }
             [] => (self.version_before(client).await?, None),
             [old] => (find_version(client, name, old).await?, None),
             [old, new, ..] => (find_version(client, name, old).await?, Some(find_version(client, name, new).await?)),
@@ -96,7 +100,12 @@ impl DiffCommand {
         let versions = client.dag_versions(&self.dag).await?;
         let current = versions.iter().position(|version| version.current).unwrap_or(0);
         let before = versions.get(current + 1).map(|version| version.version);
-        before.ok_or_else(|| CliError::Usage(format!("there is no version of {} before the current one", self.dag)))
+        before.ok_or_else(|| {
+            let dag = &self.dag;
+            CliError::Usage(format!(
+                "there is no version of {dag} before the current one\nto mend it: `tradewind dags diff FILE` compares a file with it"
+            ))
+        })
     }
 }
 

@@ -61,7 +61,9 @@ pub(super) struct VersionsCommand {
     page: PageArgs,
 }
 
-/// Let new runs of DAGs wait until they are unpaused.
+/// Let DAGs start nothing: runs and their tasks wait until they are unpaused.
+///
+/// Tasks that run go on to their end.
 #[derive(Debug, Args)]
 pub(super) struct PauseCommand {
     /// The DAGs
@@ -69,7 +71,7 @@ pub(super) struct PauseCommand {
     names: Vec<DagId>,
 }
 
-/// Let waiting and new runs of DAGs start.
+/// Let DAGs start what waits, and what comes.
 #[derive(Debug, Args)]
 pub(super) struct UnpauseCommand {
     /// The DAGs

@@ -34,6 +34,10 @@ pub(super) fn failure(task: &RunTask, log: &Result<Vec<LogLine>, String>) -> Str
             put(format_args!("    at {}\n", text::line(frame)));
         }
     }
+    if task.try_number == 0 {
+        // It never began, so it logged and used nothing.
+        return out;
+    }
     match log {
         Err(reason) => put(format_args!("  log: {}\n", text::line(reason))),
         Ok(lines) if lines.is_empty() => put(format_args!("  log: empty\n")),
@@ -62,7 +66,11 @@ pub(super) fn headline(task: &RunTask) -> String {
     let outcome = task.outcome.filter(|outcome| outcome.as_str() != task.state.as_str());
     let outcome = outcome.map(|outcome| format!(": {outcome}")).unwrap_or_default();
     let length = task.duration_ms.map(|ms| format!(", after {}", text::milliseconds(ms))).unwrap_or_default();
-    format!("{} {}{outcome}, try {}{length}", text::line(&full_name(task)), task.state, task.try_number)
+    let name = text::line(&full_name(task));
+    match task.try_number {
+        0 => format!("{name} {} before its first try", task.state),
+        number => format!("{name} {}{outcome}, try {number}{length}", task.state),
+    }
 }
 
 /// With the limits it had: often one of them says why.
@@ -73,7 +81,7 @@ fn used(task: &RunTask) -> Option<String> {
     let cpu = text::milliseconds(usage.cpu_us as f64 / 1e3);
     let memory = text::size(usage.peak_memory_bytes);
     Some(format!(
-        "{cpu}{} processor, {memory}{} memory, {}{} log, {} by {} of the host{}",
+        "{cpu}{} processor, {memory}{} memory, {}{} log, {} in and out, {} of the host{}",
         of(limits.map(|limits| limits.cpu_time.to_string())),
         of(limits.map(|limits| text::size(limits.memory_bytes))),
         text::size(usage.log_bytes),
@@ -139,7 +147,7 @@ mod tests {
             08:15:30.500 INFO   line 11
             08:15:30.500 INFO   line 12
           granted: env SECRET, scratch 1.0 MiB
-          used: 0.42ms of 1h processor, 1.0 MiB of 256.0 MiB memory, 20 B of 10.0 MiB log, 10 B by 1 call of the host; at most 1h a try
+          used: 0.42ms of 1h processor, 1.0 MiB of 256.0 MiB memory, 20 B of 10.0 MiB log, 10 B in and out, 1 call of the host; at most 1h a try
         "#);
     }
 
@@ -147,5 +155,18 @@ mod tests {
     fn a_failure_of_which_little_is_known_is_told_all_the_same() {
         let told = failure(&fixtures::task("a", -1, "failed"), &Err("gone".to_owned()));
         assert_eq!(told, "a failed, try 1 task_a\n  log: gone\n  granted: nothing\n");
+    }
+
+    #[test]
+    fn of_a_task_that_never_began_there_is_only_the_reason() {
+        let mut task = fixtures::task_json("parse", -1, "failed");
+        let more =
+            json!({"try_number": 0, "error": {"message": "`expand` is not a list"}, "limits": Limits::default()});
+        task.as_object_mut().expect("an object").extend(more.as_object().cloned().expect("an object"));
+        let task: RunTask = serde_json::from_value(task).expect("a task");
+        assert_eq!(
+            failure(&task, &Ok(vec![])),
+            "parse failed before its first try task_parse\n  `expand` is not a list\n"
+        );
     }
 }

@@ -96,13 +96,15 @@ impl Turn {
             Page::Run(Some(run)) => run,
             Page::Run(None) | Page::Tasks { .. } | Page::Runs { .. } => return Err(ClearError::NotFound),
         };
+        let mut remark = None;
         let (selection, mark) = match what {
             Clearing::Tasks(request) => (selection_of(&request, &run)?, None),
             Clearing::Instance(Instance { node, map_index, .. }) => {
                 let tasks = Some(vec![(node, map_index)]);
                 (Selection { tasks, ..Selection::default() }, None)
             }
-            Clearing::Mark { instance, state } => {
+            Clearing::Mark { instance, state, note } => {
+                remark = note;
                 let selection = Selection {
                     tasks: Some(vec![(instance.node, instance.map_index)]),
                     downstream: true,
@@ -125,6 +127,8 @@ impl Turn {
             return Ok(Done::Told(Cleared { instances, run: Arc::new(run.record) }));
         }
         self.engine.apply(Command::Clear(Box::new(Clear { run, cleared, mark, by })), now);
+        // In the same commit, behind the row of a task that had none before.
+        self.pending.notes.extend(remark);
         Ok(Done::Changed(instances))
     }
 

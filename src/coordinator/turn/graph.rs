@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use crate::engine::graph::Trigger;
 use crate::engine::{Answer, Command, Once, Page, RunChange};
-use crate::model::{DagId, Digest, RunId, RunName, RunRecord, RunSpec, RunType, Timestamp};
-use crate::store::{CommitError, DagChange, NoteChange, Noted};
+use crate::model::{DagId, Digest, RunId, RunName, RunRecord, RunSpec, RunType, TaskId, Timestamp};
+use crate::store::{CommitError, DagChange, Noted};
 
-use super::super::CommitFailed;
 use super::super::answers::Ack;
 use super::super::graph::{
-    Applied, ClearError, Cleared, Clearing, DagChangeError, DagReply, GraphMessage, NewVersion, RunChangeError,
-    RunReply, TriggerError, TriggerReply, TriggerRun, Triggered,
+    Applied, ClearError, Cleared, Clearing, DagChangeError, DagReply, Existed, GraphMessage, NewVersion,
+    RunChangeError, RunReply, TriggerError, TriggerReply, TriggerRun, Triggered, VariableReply, VariableSet,
 };
+use super::super::{CommitFailed, KeyOf};
 use super::Turn;
 
 impl Turn {
@@ -46,18 +46,18 @@ impl Turn {
             }
             GraphMessage::Cancel { id, by, reply } => self.cancel_run(id, by, reply, now),
             GraphMessage::SetVariable { key, value, by, reply } => {
+                self.acks.push(Ack::Variable { place: self.pending.dags.len(), reply });
                 self.pending.dags.push(DagChange::SetVariable { key, value, at: now, by });
-                self.acks.push(Ack::Modules { reply });
             }
             GraphMessage::Clear { id, what: Clearing::Tasks(request), reply, .. } if request.dry_run => {
                 drop(reply.send(self.would_clear(id, &request)));
             }
             GraphMessage::Clear { id, what, by, reply } => self.clearings.ask(id, what, by, reply),
-            GraphMessage::Note { of, note, reply } => {
-                if let Noted::Run(id) = of {
-                    self.engine.apply(Command::NoteRun { id, note: note.clone() }, now);
+            GraphMessage::Note { note, reply } => {
+                if let Noted::Run(id) = note.of {
+                    self.engine.apply(Command::NoteRun { id, note: note.note.clone() }, now);
                 }
-                self.pending.notes.push(NoteChange { of, note });
+                self.pending.notes.push(note);
                 self.acks.push(Ack::Modules { reply });
             }
             GraphMessage::Evaluated(command) => drop(self.engine.apply(command, now)),
@@ -142,18 +142,25 @@ impl Turn {
             Err(error) => return drop(reply.send(Err(TriggerError::Unavailable { reason: error.to_string() }))),
         };
         match self.engine.apply(Command::Trigger(Box::new(trigger)), now) {
-            Answer::RunAccepted(id) => self.acks.push(Ack::Triggered { id, existed: false, wait, reply }),
-            Answer::RunExists(id) => self.acks.push(Ack::Triggered { id, existed: true, wait, reply }),
+            Answer::RunAccepted(id) => self.acks.push(Ack::Triggered { id, existed: Existed::No, wait, reply }),
+            Answer::RunExists(id) => self.acks.push(Ack::Triggered { id, existed: Existed::ByName, wait, reply }),
             Answer::Replayed(id) => {
                 let id = RunId::from_u64(id.as_u64());
-                self.acks.push(Ack::Triggered { id, existed: true, wait, reply });
+                self.acks.push(Ack::Triggered { id, existed: Existed::ByKey, wait, reply });
             }
             Answer::KeyMismatch(id) => {
-                let error = TriggerError::IdempotencyMismatch { run: RunId::from_u64(id.as_u64()) };
+                let error = TriggerError::IdempotencyMismatch { became: self.key_of(id) };
                 self.acks.push(Ack::TriggerRefused { error, reply });
             }
             other => unreachable!("a trigger is not answered by {other:?}"),
         }
+    }
+
+    /// What a key stands for, so that it is called by its name.
+    pub(super) fn key_of(&self, number: TaskId) -> KeyOf {
+        let run = RunId::from_u64(number.as_u64());
+        let is_run = self.engine.has_run(run) || matches!(self.history.run_record(run), Ok(Some(_)));
+        if is_run { KeyOf::Run(run) } else { KeyOf::Task(number) }
     }
 
     /// Looks up what the store knows of the run's name, its key and its past.
@@ -218,7 +225,16 @@ impl Turn {
         }
     }
 
-    /// The changes are durable: templates see them, and they need not be remembered.
+    /// The change is durable: templates see it. Only here is it known what it was a change of.
+    pub(super) fn tell_variable(&mut self, change: &DagChange, reply: VariableReply) {
+        let DagChange::SetVariable { key, value, at, .. } = change else {
+            unreachable!("the place of a variable holds its change")
+        };
+        let existed = self.evaluator.inputs().set_variable(key, value.as_ref());
+        let _ = reply.send(Ok(VariableSet { existed, at: *at }));
+    }
+
+    /// The changes are durable: they need not be remembered.
     pub(super) fn dags_committed(&mut self, stored: &[DagChange], runs: &[RunChange]) {
         for change in stored {
             match change {
@@ -226,10 +242,8 @@ impl Turn {
                     self.forget_version(&definition.dag_id, Some(*version));
                 }
                 DagChange::Delete { dag } => self.forget_version(dag, None),
-                DagChange::SetVariable { key, value, .. } => {
-                    self.evaluator.inputs().set_variable(key, value.as_ref());
-                }
-                DagChange::Pause { .. } => {}
+                // Each has its answer to be told, and is set with it.
+                DagChange::SetVariable { .. } | DagChange::Pause { .. } => {}
             }
         }
         for run in runs.iter().filter(|run| run.record.state.is_final()) {
@@ -323,16 +337,15 @@ fn refuse(message: GraphMessage, reason: &str) {
         GraphMessage::Trigger { reply, .. } => drop(reply.send(Err(TriggerError::Unavailable { reason: reason() }))),
         GraphMessage::Cancel { reply, .. } => drop(reply.send(Err(RunChangeError::Unavailable { reason: reason() }))),
         GraphMessage::Clear { reply, .. } => drop(reply.send(Err(ClearError::Unavailable { reason: reason() }))),
-        GraphMessage::SetVariable { reply, .. } | GraphMessage::Note { reply, .. } => {
-            drop(reply.send(Err(CommitFailed(reason()))));
-        }
+        GraphMessage::SetVariable { reply, .. } => drop(reply.send(Err(CommitFailed(reason())))),
+        GraphMessage::Note { reply, .. } => drop(reply.send(Err(CommitFailed(reason())))),
         // The engine that asked is gone.
         GraphMessage::Evaluated(_) => {}
     }
 }
 
 /// Until when, whether the run existed before, and where the answer goes.
-type RunWaiter = (Timestamp, bool, TriggerReply);
+type RunWaiter = (Timestamp, Existed, TriggerReply);
 
 /// Callers that wait for the end of a run, each up to its own deadline.
 #[derive(Default)]
@@ -343,7 +356,7 @@ pub(super) struct RunWaiters {
 }
 
 impl RunWaiters {
-    fn wait(&mut self, record: Arc<RunRecord>, existed: bool, until: Timestamp, reply: TriggerReply) {
+    fn wait(&mut self, record: Arc<RunRecord>, existed: Existed, until: Timestamp, reply: TriggerReply) {
         let id = record.id;
         self.deadlines.insert((until, id));
         self.by_run.entry(id).or_insert_with(|| (record, Vec::new())).1.push((until, existed, reply));

@@ -73,6 +73,10 @@ impl Engine {
         }
         let name = (spec.dag_id.clone(), spec.run_id.clone());
         if let Some(earlier) = self.graph.recent.get(&name).copied().or(earlier) {
+            // A repeat with this key is answered by it, and the same key with another body refused.
+            if let Some(once) = once {
+                self.remember_key(&once, TaskId::from_u64(earlier.as_u64()), now);
+            }
             return Answer::RunExists(earlier);
         }
         if let Some(once) = once {

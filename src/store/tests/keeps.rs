@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use rusqlite::params;
+
 use super::*;
+use crate::dag::Definition;
 use crate::engine::{Earlier, OnceRow};
 use crate::model::TaskError;
 use crate::model::task::{ArtifactRef, TaskResult, Terms};
-use crate::store::OpenError;
+use crate::store::{DagChange, OpenError, Reader};
 
 fn everything_set(id: TaskId, now: Timestamp) -> TaskRecord {
     let mut record = ended(id, now, TaskState::Failed);
@@ -102,6 +105,58 @@ fn an_older_schema_is_brought_up_with_what_it_holds() {
     drop(directory.writer().expect("brought up"));
     let task = directory.history().expect("a reader").task(id).expect("read").expect("the task");
     assert_eq!((task.spec.args.len(), task.usage.host_calls, task.usage.log_bytes), (0, 0, 7));
+}
+
+#[test]
+fn dags_of_version_3_are_listed_as_those_of_now() {
+    let root = tempfile::tempdir().expect("a directory");
+    let directory = DataDirectory::open(root.path()).expect("a data directory");
+    let old = rusqlite::Connection::open(directory.path().join("tradewind.db")).expect("a database");
+    for schema in [include_str!("../schema/1.sql"), include_str!("../schema/2.sql"), include_str!("../schema/3.sql")] {
+        old.execute_batch(schema).expect("version 3");
+    }
+    old.execute_batch("PRAGMA user_version = 3").expect("version 3");
+    let task = |id: &str| serde_json::json!({"id": id, "module": Digest::of(b"module"), "function": "run"});
+    let plain = serde_json::json!({"dag_id": "plain", "tasks": [task("one")]});
+    let full = serde_json::json!({"dag_id": "full", "description": "All of it.", "tags": ["b", "a"],
+        "max_active_runs": 3, "tasks": [task("one"), task("two")]});
+    let definitions = [plain, full].map(|text| serde_json::from_value::<Definition>(text).expect("a definition"));
+    for definition in &definitions {
+        let (dag, version) = (definition.dag_id.as_str(), definition.digest());
+        old.execute("INSERT INTO dags VALUES (?1, ?2, 0, 0, 0)", params![dag, version.as_bytes()]).expect("a DAG");
+        old.execute(
+            "INSERT INTO dag_versions (dag_id, digest, definition, source, created_at, created_by)
+             VALUES (?1, ?2, ?3, '', 0, 'admin')",
+            params![dag, version.as_bytes(), definition.canonical_json()],
+        )
+        .expect("a version");
+    }
+    drop(old);
+    let mut writer = directory.writer().expect("brought up");
+    let listed = |writer: &mut Writer| {
+        let page = Reader { connection: writer.connection() }.dags(None, 50).expect("read");
+        let said = page.items.into_iter().map(|dag| {
+            (dag.dag_id.to_string(), dag.description, dag.tags.into_iter().collect(), dag.max_active_runs, dag.tasks)
+        });
+        said.collect::<Vec<(String, Option<String>, Vec<String>, u32, usize)>>()
+    };
+    let brought_up = listed(&mut writer);
+    let text = |text: &str| text.to_owned();
+    let expected = [
+        (text("full"), Some(text("All of it.")), vec![text("a"), text("b")], 3, 2),
+        (text("plain"), None, vec![], 16, 1),
+    ];
+    assert_eq!(brought_up, expected);
+    let put = |definition: &Definition| DagChange::PutVersion {
+        version: definition.digest(),
+        definition: Arc::new(definition.clone()),
+        source: "".into(),
+        at: at("2026-11-23T10:00:00Z"),
+        by: "admin".into(),
+    };
+    let batch = Batch { dags: definitions.iter().map(put).collect(), ..Batch::default() };
+    writer.commit(&batch).expect("committed");
+    assert_eq!(listed(&mut writer), expected);
 }
 
 #[test]
