@@ -237,6 +237,19 @@ fn small_files_that_mean_large_ones_are_refused() {
     assert!(findings.contains("default_args_too_large") && findings.lines().count() == 1, "{findings}");
 }
 
+#[test]
+fn what_a_list_of_dags_shows_is_bounded() {
+    let text = |description: usize, tags: usize| {
+        let description = "é".repeat(description);
+        let tags: Vec<String> = (0..tags).map(|n| format!("t{n}")).collect();
+        format!("dag_id: d\ndescription: {description}\ntags: {tags:?}\ntasks: {{a: {{module: m}}}}\n")
+    };
+    assert_eq!(found(&text(4_000, 100)), "");
+    let findings = found(&text(4_001, 101));
+    let codes = ["description_too_long /description", "too_many_tags /tags"];
+    assert!(codes.iter().all(|code| findings.contains(code)) && findings.lines().count() == 2, "{findings}");
+}
+
 /// Bytes changed at random, in YAML and JSON: findings or a draft, never a panic, never for long.
 #[test]
 fn no_bytes_break_it() {

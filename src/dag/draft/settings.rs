@@ -31,7 +31,10 @@ pub(super) const DAG: Known = Known {
     refused: &[],
 };
 
+/// A list of DAGs shows it with each.
+const MAX_DESCRIPTION_CHARS: usize = 4_000;
 const MAX_TAG_CHARS: usize = 100;
+const MAX_TAGS: usize = 100;
 const MAX_RUNS: u32 = 100_000;
 
 pub(super) fn dag_id(reader: &mut Reader, fields: &Fields<'_>, dag: &Spot<'_>) -> Option<DagId> {
@@ -50,6 +53,7 @@ pub(super) fn settings(reader: &mut Reader, fields: &Fields<'_>, outside: &Outsi
     schedule(reader, fields);
     let mut text = |key| fields.get(key).and_then(|spot| reader.text(spot)).map(str::to_owned);
     let (description, doc_md) = (text("description"), text("doc_md"));
+    check_description(reader, fields, description.as_deref());
     let mut bool = |key| fields.get(key).and_then(|spot| reader.bool(spot)).unwrap_or_default();
     let (fail_fast, catchup) = (bool("fail_fast"), bool("catchup"));
     let (start_date, end_date) = (date(reader, fields, "start_date"), date(reader, fields, "end_date"));
@@ -81,9 +85,22 @@ fn schedule(reader: &mut Reader, fields: &Fields<'_>) {
     }
 }
 
+fn check_description(reader: &mut Reader, fields: &Fields<'_>, description: Option<&str>) {
+    if let Some(spot) = fields.get("description")
+        && description.is_some_and(|text| text.chars().count() > MAX_DESCRIPTION_CHARS)
+    {
+        let message = format!("the description is longer than {MAX_DESCRIPTION_CHARS} characters");
+        reader.findings.add(spot.finding("description_too_long", message).remedy("put the rest into `doc_md`"));
+    }
+}
+
 fn tags(reader: &mut Reader, fields: &Fields<'_>) -> std::collections::BTreeSet<String> {
     let Some(spot) = fields.get("tags") else { return Default::default() };
     let (tags, _) = reader.texts(spot, "a list of texts");
+    if tags.len() > MAX_TAGS {
+        let message = format!("the DAG has {} tags, the limit is {MAX_TAGS}", tags.len());
+        reader.findings.add(spot.finding("too_many_tags", message).remedy("take some away"));
+    }
     for (tag, spot) in &tags {
         if tag.is_empty() || tag.chars().count() > MAX_TAG_CHARS {
             let message = format!("`{}` is not a tag: use 1 to {MAX_TAG_CHARS} characters", shown(tag));
