@@ -48,7 +48,7 @@ pub(super) fn words(message: impl Into<String>, remedy: impl Into<String>) -> Wo
 }
 
 /// Line and column of a byte, counted from 1; the column in characters.
-pub(super) fn place(source: &str, offset: usize) -> (u32, u32) {
+pub fn place(source: &str, offset: usize) -> (u32, u32) {
     let before = source.get(..offset.min(source.len())).unwrap_or(source);
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;

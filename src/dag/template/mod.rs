@@ -28,14 +28,16 @@ mod restrictions;
 mod scope;
 mod syntax;
 mod tree;
+mod unresolved;
 
-pub use errors::{RenderError, RenderErrorKind, TemplateError};
+pub use errors::{RenderError, RenderErrorKind, TemplateError, place};
 pub use foreign::instead_of;
 pub use output_path::{OutputPath, OutputStep, written};
 pub use parse::Template;
 pub use references::References;
 pub use scope::{Instance, NAMES, Output, Run, Scope};
 pub use tree::JsonTemplate;
+pub use unresolved::Unresolved;
 
 /// Source of one template: 64 KiB.
 pub const MAX_SOURCE_BYTES: usize = 64 * 1024;

@@ -7,6 +7,7 @@ use minijinja::machinery::Span;
 use minijinja::machinery::ast::{Expr, Stmt};
 
 use super::errors::{TemplateError, Words, words};
+use super::program::MAX_LOCALS;
 use super::scope::NAMES;
 use super::syntax::{Step, argument, each_part, path, start_of};
 
@@ -159,8 +160,14 @@ impl<'s> Find<'_, 's> {
                 self.refuse(name.span(), words(message, "rename the variable"))
             }
             Expr::Var(name) => {
-                self.locals.push(name.id);
                 self.every_local.insert(name.id);
+                if self.every_local.len() > MAX_LOCALS {
+                    let message = format!("more than {MAX_LOCALS} different loop variables in one template");
+                    return self.refuse(name.span(), words(message, super::restrictions::MOVE));
+                }
+                if !self.locals.contains(&name.id) {
+                    self.locals.push(name.id);
+                }
                 Ok(())
             }
             Expr::List(list) => list.items.iter().try_for_each(|item| self.target(item)),

@@ -93,3 +93,48 @@ fn a_run_without_a_logical_date_has_no_dates() {
     assert_eq!(Template::parse("{{ ds is defined }}").unwrap().render(&scope), Ok(json!(false)));
     assert!(Template::parse("{{ ti }}").unwrap().render(&scope).is_err(), "a run is no task instance");
 }
+
+#[test]
+fn what_nothing_can_be_found_under_is_known_before_the_run() {
+    let unresolved = |text: &str| {
+        let found = Template::parse(text).unwrap().unresolved("when");
+        found.into_iter().map(|one| format!("{}:{} {}; {}", one.line, one.column, one.message, one.remedy)).collect()
+    };
+    let table: &[(&str, &[&str])] = &[
+        ("{{ ti.task_id }}{{ dag.dag_id }}{{ var.value.x }}{{ var.value.x[0] }}{{ var.json.x.y }}", &[]),
+        ("{{ ti[params.n] }}{{ ti.nope | default(1) }}{{ var.value.a.b is defined }}", &[]),
+        ("{{ ti.task_idd }}", &["1:4 `ti` has no `task_idd`; did you mean `task_id`?"]),
+        (
+            "\n{{ task.owner }}",
+            &["2:4 `task` has no `owner`; it has dag_id, id, map_index, run_id, task_id, try_number"],
+        ),
+        ("{{ dag.tags }}", &["1:4 `dag` has no `tags`; it has dag_id"]),
+        (
+            "{{ ti.id }}",
+            &["1:4 `ti.id` is not known to `when`: there is no task instance yet; \
+               name the task by `task.task_id`, and the run by `run_id`"],
+        ),
+        (
+            "{{ var.value.etl.bucket }}",
+            &["1:4 variable `etl` is a text, and there is no `bucket` in it; write `var.value['etl.bucket']` for the \
+               variable `etl.bucket`, or `var.json.etl.bucket` to look into the JSON of `etl`"],
+        ),
+    ];
+    for (text, expected) in table {
+        let found: Vec<String> = unresolved(text);
+        assert_eq!(found, *expected, "{text}");
+    }
+    assert_eq!(Template::parse("{{ ti.id }}").unwrap().unresolved("input"), []);
+    assert_eq!(Template::parse(&"{{ ti.nope }}".repeat(200)).unwrap().unresolved("input").len(), 20);
+    for key in unresolved::INSTANCE_KEYS {
+        assert!(render(&format!("{{{{ ti.{key} }}}}")).is_ok(), "{key}");
+    }
+}
+
+#[test]
+fn a_name_of_airflow_that_is_not_here_has_something_instead() {
+    for name in ["dag_run", "execution_date", "prev_ds", "next_ds", "yesterday_ds", "macros", "conn"] {
+        assert!(instead_of(name).is_some(), "{name}");
+    }
+    assert!(NAMES.iter().all(|name| instead_of(name).is_none()), "what is here needs nothing instead");
+}
