@@ -17,6 +17,7 @@ use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, Visitor};
 use serde_json::Value;
 
 use crate::coordinator::ModuleRef;
+use crate::dag::finding::closest;
 
 use super::bounds::MAX_NOTE_CHARS;
 use super::problem::{Kind, Place, Problem, broken_off};
@@ -243,7 +244,7 @@ impl<'a, 'de> Deserializer<'de> for Probe<'a> {
         let (known, unknown): (Vec<_>, Vec<_>) =
             object.into_iter().partition(|(key, _)| fields.contains(&key.as_str()));
         for (key, _) in unknown {
-            let message = match closest(&key, fields) {
+            let message = match closest(&key, fields.iter().copied()) {
                 Some(meant) => format!("it is not known here; did you mean `{meant}`?"),
                 None if fields.is_empty() => "it is not known here; remove it".to_owned(),
                 None => format!("it is not known here; known are {}", fields.join(", ")),
@@ -306,26 +307,4 @@ impl<'a, 'de> de::MapAccess<'de> for ProbeMap<'a> {
         let (key, value) = self.value.take().expect("serde asks for a value after its key");
         seed.deserialize(Probe { value, path: format!("{}/{key}", self.path), found: self.found })
     }
-}
-
-/// The known name that differs least, if it differs little.
-pub fn closest<'a>(wrong: &str, known: &[&'a str]) -> Option<&'a str> {
-    let wrong: Vec<char> = wrong.to_lowercase().chars().take(64).collect();
-    let (distance, name) = known.iter().map(|name| (edits(&wrong, name), *name)).min()?;
-    (distance <= 1 + name.len() / 4).then_some(name)
-}
-
-/// Levenshtein's distance.
-fn edits(from: &[char], to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.iter().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, b) in to.iter().enumerate() {
-            let replaced = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[to.len()]
 }

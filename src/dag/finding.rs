@@ -40,6 +40,13 @@ impl Finding {
         self
     }
 
+    /// Message and remedy out of a text with a colon between.
+    pub fn said(mut self, text: &str) -> Self {
+        let (message, remedy) = text.rsplit_once(": ").unwrap_or((text, "correct it"));
+        self.message = message.to_owned();
+        self.remedy(remedy)
+    }
+
     pub fn maybe_remedy(mut self, remedy: Option<String>) -> Self {
         self.remedy = remedy.or(self.remedy);
         self
@@ -104,6 +111,11 @@ impl Findings {
         }
     }
 
+    /// Whether there are more than are told: what would only find others may stop.
+    pub fn has_more(&self) -> bool {
+        self.more > 0
+    }
+
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
@@ -126,7 +138,7 @@ impl Findings {
 
     pub fn into_vec(mut self) -> Vec<Finding> {
         if self.more > 0 {
-            let message = format!("{} more mistakes are not listed", self.more);
+            let message = format!("at least {} more mistakes are not listed", self.more);
             self.list.push(Finding::new("", "too_many_findings", message).remedy("correct these first"));
         }
         self.list
@@ -213,6 +225,6 @@ mod tests {
         }
         let findings = findings.into_vec();
         assert_eq!(findings.len(), MAX_FINDINGS + 1);
-        assert_eq!(findings[MAX_FINDINGS].message, "5 more mistakes are not listed");
+        assert_eq!(findings[MAX_FINDINGS].message, "at least 5 more mistakes are not listed");
     }
 }

@@ -27,6 +27,7 @@ fn found(text: &str) -> String {
     source
         .locate(findings)
         .into_iter()
+        .inspect(|located| assert!(located.remedy.is_some(), "no remedy: {located}"))
         .map(|located| format!("{located} [{} {}]\n", located.code, located.path))
         .collect()
 }
@@ -248,6 +249,44 @@ fn what_a_list_of_dags_shows_is_bounded() {
     let findings = found(&text(4_001, 101));
     let codes = ["description_too_long /description", "too_many_tags /tags"];
     assert!(codes.iter().all(|code| findings.contains(code)) && findings.lines().count() == 2, "{findings}");
+}
+
+#[test]
+fn a_dag_has_so_many_templates_and_no_more() {
+    let most = super::check::MAX_TEMPLATES;
+    // Ten in each task, by `default_args`.
+    let text = |templates: usize| {
+        let ten = ["'{{ ds }}'"; 10].join(", ");
+        let tasks: String = (0..templates / 10).map(|i| format!("  t{i}:\n")).collect();
+        let more = format!("  more: {{input: [{}]}}\n", vec!["'{{ ds }}'"; templates % 10].join(", "));
+        format!("dag_id: d\ndefault_args: {{module: m, input: [{ten}]}}\ntasks:\n{tasks}{more}")
+    };
+    assert_eq!(found(&text(most)), "");
+    let findings = found(&text(most + 1));
+    assert!(findings.contains("too_many_templates") && findings.lines().count() == 1, "{findings}");
+}
+
+#[test]
+fn what_is_not_told_any_more_is_not_looked_for() {
+    let names = |from: usize| (from..from + 3_000).map(|i| format!("n{i}")).collect::<Vec<_>>().join(", ");
+    let input: Vec<String> = (0..20).map(|i| format!("'{{{{ [{}] }}}}'", names(i * 3_000))).collect();
+    let (source, _, findings) = draft(&tasks(&format!("  a: {{input: [{}]}}\n", input.join(", "))));
+    let told = super::finding::MAX_FINDINGS;
+    assert_eq!(findings.len(), told + 1);
+    assert!(findings[told].message.starts_with("at least 1 more"), "{}", findings[told].message);
+    let last = source.locate(findings).pop().expect("findings");
+    assert!(last.column > 4_000, "each has its own place: {last}");
+}
+
+#[test]
+fn what_reads_outputs_is_kept_up_to_a_bound() {
+    // Each of these reads has a pointer of 15 KiB.
+    let keys: Vec<String> = (0..60).map(|i| format!("k{i}{}", "x".repeat(250))).collect();
+    let open: String = keys.iter().map(|key| format!("{{{key}: ")).collect();
+    let reads = vec!["'{{ tasks.a.output.x }}'"; 2_000].join(", ");
+    let draft = good(&tasks(&format!("  a:\n  b: {{upstream: a, input: {open}[{reads}]{}}}\n", "}".repeat(60))));
+    let bytes: usize = draft.reads.iter().map(|read| read.path.len() + read.pointer.len()).sum();
+    assert!(draft.reads.len() > 100 && bytes < 10 << 20, "{} reads, {bytes} bytes", draft.reads.len());
 }
 
 /// Bytes changed at random, in YAML and JSON: findings or a draft, never a panic, never for long.

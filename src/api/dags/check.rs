@@ -130,9 +130,9 @@ impl Reading {
                 unreadable.push((file, located));
                 break;
             }
-            let starts: Vec<Place> = sources.iter().map(|source| source.root().place).collect();
-            for (source, text) in sources.into_iter().zip(texts(bytes, &starts)) {
+            for source in sources {
                 let (draft, findings) = Draft::read(&source, &OUTSIDE);
+                let text = Arc::clone(source.text());
                 documents.push(Document { file, source, text, draft, findings });
             }
         }
@@ -174,24 +174,6 @@ impl Reading {
         let mistake = |(file, located): (usize, Located)| Mistake { file: sent.files[file].path.as_deref(), located };
         Err(refusal(thing, wrong.into_iter().map(mistake).collect()))
     }
-}
-
-/// The text of each document, by where the documents begin. Of a file with one, all of it.
-fn texts(bytes: &[u8], starts: &[Place]) -> Vec<Arc<str>> {
-    let text = String::from_utf8_lossy(bytes);
-    if starts.len() <= 1 {
-        return starts.iter().map(|_| Arc::from(&*text)).collect();
-    }
-    let lines: Vec<&str> = text.split_inclusive('\n').collect();
-    // Nothing but the mark between two documents begins a line so.
-    let is_mark = |line: &usize| lines.get(*line).is_some_and(|line| line.starts_with("---"));
-    let begin = |start: &Place| {
-        let line = (start.line as usize - 1).min(lines.len());
-        (0..=line).rev().find(is_mark).unwrap_or(0)
-    };
-    let ends = starts.iter().skip(1).map(begin).chain([lines.len()]);
-    let ranges = starts.iter().map(begin).zip(ends);
-    ranges.map(|(from, to)| lines[from..to.max(from)].concat().into()).collect()
 }
 
 /// What is wrong with the name of the DAG, as far as the rest of the request decides it.
@@ -416,20 +398,6 @@ fn request(keys: &mut Map<String, Value>, mut tell: impl FnMut(&Problem)) -> Opt
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn each_document_of_a_file_keeps_its_own_text() {
-        let file = "# first\ndag_id: a\ntasks: {}\n---\n# second\ndag_id: b\ntasks: {x: }\n--- {dag_id: c}\n";
-        let (sources, findings) = Source::read_all(file.as_bytes());
-        assert!(findings.is_empty() && sources.len() == 3, "{findings:?}");
-        let starts: Vec<Place> = sources.iter().map(|source| source.root().place).collect();
-        let texts = texts(file.as_bytes(), &starts);
-        let texts: Vec<&str> = texts.iter().map(|text| &**text).collect();
-        assert_eq!(
-            texts,
-            ["# first\ndag_id: a\ntasks: {}\n", "---\n# second\ndag_id: b\ntasks: {x: }\n", "--- {dag_id: c}\n"]
-        );
-    }
 
     #[test]
     fn every_key_that_cannot_be_read_is_told_of() {

@@ -8,6 +8,8 @@ mod rules;
 mod schema;
 mod templates;
 
+pub use templates::MAX_TEMPLATES;
+
 use super::draft::{Read, Reader};
 
 /// All findings about the graph, and the draft's upstream lists as they are to be kept.

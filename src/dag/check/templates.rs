@@ -2,62 +2,52 @@
 //!
 //! The only file here that knows how templates are read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::ops::ControlFlow;
 
 use super::order::Ancestors;
 use crate::dag::draft::{OutputRead, Owner, Read, Reader, Spot, Templated};
-use crate::dag::finding::{Place, shown};
+use crate::dag::finding::{Finding, Place, pointer_part, shown};
 use crate::dag::source::{Kind, Node};
-use crate::dag::template::{OutputPath, References, Template, is_template};
+use crate::dag::template::{self, NAMES, OutputPath, References, Template, Unresolved, instead_of, is_template};
 
-/// Names that every template has. `conf` and `var` hold what is only known in a run.
-const NAMES: [&str; 15] = [
-    "conf",
-    "dag",
-    "data_interval_end",
-    "data_interval_start",
-    "ds",
-    "ds_nodash",
-    "logical_date",
-    "params",
-    "run_id",
-    "task",
-    "task_instance",
-    "ti",
-    "ts",
-    "ts_nodash",
-    "var",
-];
-/// Functions, and names that are checked by what stands after them.
-const ALSO_KNOWN: [&str; 3] = ["dict", "range", "tasks"];
+/// Templates of one DAG, those of `default_args` once for each task that has them.
+pub const MAX_TEMPLATES: usize = 20_000;
+/// Of the pointers that are kept of what reads outputs. What comes after is not checked against the functions that give
+/// these outputs: keys may be long, and nested deep.
+const MAX_POINTER_BYTES: usize = 8 << 20;
+/// Names in a sentence.
+const MAX_TOLD: usize = 20;
 
 /// What they read of outputs comes back: if there is such a part is known by the functions that give these.
 pub(super) fn check(reader: &mut Reader, read: &Read<'_>) -> Vec<OutputRead> {
-    let mut checker = Checker { read, ancestors: None, reads: Vec::new() };
+    let mut checker = Checker {
+        read,
+        path: String::new(),
+        count: 0,
+        pointer_bytes: 0,
+        keys: HashMap::new(),
+        ancestors: None,
+        reads: Vec::new(),
+    };
     for templated in &read.templates {
-        let mut texts = Vec::new();
-        texts_in(&templated.spot, &mut texts);
-        for text in texts {
-            checker.text(reader, templated, &text);
+        checker.path.clone_from(&templated.spot.path);
+        if checker.value(reader, templated, templated.spot.node).is_break() {
+            break;
         }
     }
     checker.reads
 }
 
-/// All texts in a value that are templates.
-fn texts_in<'a>(spot: &Spot<'a>, texts: &mut Vec<Spot<'a>>) {
-    match &spot.node.kind {
-        Kind::Text(text) if is_template(&text.value) => texts.push(spot.clone()),
-        Kind::List(nodes) => {
-            nodes.iter().enumerate().for_each(|(index, node)| texts_in(&spot.element(index, node), texts));
-        }
-        Kind::Object(entries) => entries.iter().for_each(|entry| texts_in(&spot.value(entry), texts)),
-        _ => {}
-    }
-}
-
 struct Checker<'r, 'a> {
     read: &'r Read<'a>,
+    /// Of the value that is looked at. One for all: a path for each template would be far more than the document.
+    path: String,
+    /// Templates so far.
+    count: usize,
+    pointer_bytes: usize,
+    /// What instances differ in, of the tasks and groups that were asked for; `None` where only a run knows.
+    keys: HashMap<Owner, Option<BTreeSet<&'r str>>>,
     /// Made when the first template reads an output.
     ancestors: Option<Known>,
     reads: Vec<OutputRead>,
@@ -69,81 +59,149 @@ struct Known {
     unsure: Vec<bool>,
 }
 
-impl Checker<'_, '_> {
-    fn text(&mut self, reader: &mut Reader, templated: &Templated<'_>, spot: &Spot<'_>) {
-        let text = spot.node.as_text().expect("templates are texts");
+/// A template of the document.
+struct At<'t, 'a> {
+    templated: &'t Templated<'a>,
+    node: &'a Node,
+}
+
+impl At<'_, '_> {
+    /// The key of its task or group.
+    fn key(&self) -> &str {
+        self.templated.spot.name
+    }
+
+    fn is_label(&self) -> bool {
+        self.key() == "map_index_template"
+    }
+}
+
+impl<'a> Checker<'_, 'a> {
+    /// All templates in a value. Ends early where there are too many of them, or more findings than are told.
+    fn value(&mut self, reader: &mut Reader, templated: &Templated<'a>, node: &'a Node) -> ControlFlow<()> {
+        let parent = self.path.len();
+        match &node.kind {
+            Kind::Text(text) if is_template(&text.value) => {
+                self.count += 1;
+                if self.count > MAX_TEMPLATES {
+                    let message = format!("the DAG has more than {MAX_TEMPLATES} templates");
+                    let remedy = "map a task over a list (`expand`), or make several DAGs of it";
+                    reader.findings.add(self.finding(node, "too_many_templates", message).remedy(remedy));
+                    return ControlFlow::Break(());
+                }
+                self.text(reader, &At { templated, node }, &text.value);
+                if reader.findings.has_more() {
+                    return ControlFlow::Break(());
+                }
+            }
+            Kind::List(nodes) => {
+                for (index, node) in nodes.iter().enumerate() {
+                    self.path.push_str(&format!("/{index}"));
+                    self.value(reader, templated, node)?;
+                    self.path.truncate(parent);
+                }
+            }
+            Kind::Object(entries) => {
+                for (key, node) in entries {
+                    self.path.push('/');
+                    self.path.push_str(&pointer_part(&key.name));
+                    self.value(reader, templated, node)?;
+                    self.path.truncate(parent);
+                }
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn finding(&self, node: &Node, code: &'static str, message: impl Into<String>) -> Finding {
+        Finding::new(self.path.as_str(), code, message).at(node.place)
+    }
+
+    fn text(&mut self, reader: &mut Reader, at: &At<'_, 'a>, text: &str) {
         let template = match Template::parse(text) {
             Ok(template) => template,
             Err(error) => {
-                let place = spot.node.place_in_text(error.line, error.column);
-                return reader.findings.add(spot.finding("bad_template", error.message).at(place));
+                let place = at.node.place_in_text(error.line, error.column);
+                let finding = self.finding(at.node, "bad_template", error.message).at(place);
+                return reader.findings.add(finding.remedy(error.remedy));
             }
         };
         let References { tasks, params, names, .. } = template.references();
         for id in tasks {
-            match templated.spot.name {
-                "map_index_template" => self.output_in_label(reader, spot, id),
-                _ => self.output(reader, templated, spot, id),
+            match at.is_label() {
+                true => self.output_in_label(reader, at, id),
+                false => self.output(reader, at, id),
             }
         }
-        for output in template.outputs().into_iter().filter(|_| templated.spot.name != "map_index_template") {
-            self.read_of(templated, spot, output);
+        if !at.is_label() {
+            template.outputs().into_iter().for_each(|output| self.read_of(at, output));
         }
-        for name in params {
-            self.param(reader, spot, name);
-        }
+        params.iter().for_each(|name| self.param(reader, at, name));
         for name in names {
-            self.name(reader, templated, spot, name);
+            self.name(reader, at, name);
+            if reader.findings.has_more() {
+                return;
+            }
         }
+        template.unresolved(at.key()).into_iter().for_each(|unresolved| self.unresolved(reader, at, unresolved));
     }
 
-    fn output(&mut self, reader: &mut Reader, templated: &Templated<'_>, spot: &Spot<'_>, id: &str) {
-        let place = place_of(spot.node, id);
+    fn output(&mut self, reader: &mut Reader, at: &At<'_, '_>, id: &str) {
+        let owner = at.templated.owner;
         let target = match self.read.index.get(id) {
             Some(Owner::Task(target)) => *target,
             Some(Owner::Group(_)) => {
                 let message = format!("`{}` is a group, and only tasks have an output", shown(id));
-                let finding = spot.finding("not_a_task", message).at(place);
+                let finding = self.finding(at.node, "not_a_task", message).at(place_of(at.node, id));
                 return reader.findings.add(finding.remedy(format!("name a task of it: `tasks.{id}.….output`")));
             }
             None if self.read.names_unsure => return,
             None => {
-                let remedy = self.meant_in_group(templated.owner, id).or_else(|| {
+                let remedy = self.meant_in_group(owner, id).or_else(|| {
                     let guess = reader.guess(id, self.read.draft.tasks.iter().map(|task| &*task.id));
                     guess.or_else(|| Some("name a task of this DAG, with the groups it is in".to_owned()))
                 });
-                let finding = spot.finding("unknown_task", format!("there is no task `{}`", shown(id))).at(place);
+                let message = format!("there is no task `{}`", shown(id));
+                let finding = self.finding(at.node, "unknown_task", message).at(place_of(at.node, id));
                 return reader.findings.add(finding.maybe_remedy(remedy));
             }
         };
-        if !self.is_upstream(templated.owner, target) {
-            let who = self.read.id(templated.owner);
-            let message = match templated.owner == Owner::Task(target) {
-                true => format!("`{who}` reads its own output, before it has any"),
-                false => format!("`{who}` reads the output of `{id}`, but does not wait for it"),
+        if !self.is_upstream(owner, target) {
+            let who = self.read.id(owner);
+            let (message, remedy) = match owner == Owner::Task(target) {
+                true => (
+                    format!("`{who}` reads its own output, before it has any"),
+                    "read the output of a task upstream of it".to_owned(),
+                ),
+                false => (
+                    format!("`{who}` reads the output of `{id}`, but does not wait for it"),
+                    format!("add `{id}` to the `upstream` of `{who}`"),
+                ),
             };
-            let finding = spot.finding("not_upstream", message).at(place);
-            reader.findings.add(finding.remedy(match templated.owner == Owner::Task(target) {
-                true => "read the output of a task upstream of it".to_owned(),
-                false => format!("add `{id}` to the `upstream` of `{who}`"),
-            }));
+            let finding = self.finding(at.node, "not_upstream", message).at(place_of(at.node, id));
+            reader.findings.add(finding.remedy(remedy));
         }
     }
 
-    fn read_of(&mut self, templated: &Templated<'_>, spot: &Spot<'_>, output: OutputPath) {
+    fn read_of(&mut self, at: &At<'_, '_>, output: OutputPath) {
         let Some(Owner::Task(task)) = self.read.index.get(&output.task).copied() else { return };
-        let Spot { name, path: whole, .. } = &templated.spot;
-        let pointer = format!("/{name}{}", spot.path.strip_prefix(&**whole).unwrap_or_default());
-        let place = spot.node.place_in_text(output.line, output.column);
-        let (owner, path) = (templated.owner, spot.path.clone());
+        let Spot { name, path: whole, .. } = &at.templated.spot;
+        self.pointer_bytes += 2 * self.path.len();
+        if self.pointer_bytes > MAX_POINTER_BYTES {
+            return;
+        }
+        let pointer = format!("/{name}{}", self.path.strip_prefix(&**whole).unwrap_or_default());
+        let place = at.node.place_in_text(output.line, output.column);
+        let (owner, path) = (at.templated.owner, self.path.clone());
         self.reads.push(OutputRead { owner, task, output, pointer, path, place });
     }
 
     /// Labels are made by the thousand while a list is gone through, long after it was made.
-    fn output_in_label(&self, reader: &mut Reader, spot: &Spot<'_>, id: &str) {
+    fn output_in_label(&self, reader: &mut Reader, at: &At<'_, '_>, id: &str) {
         let message =
             format!("`map_index_template` reads the output of `{}`, and labels cannot read outputs", shown(id));
-        let finding = spot.finding("output_in_label", message).at(place_of(spot.node, id));
+        let finding = self.finding(at.node, "output_in_label", message).at(place_of(at.node, id));
         reader.findings.add(finding.remedy("name instances by the keys that are mapped over, by params or dates"));
     }
 
@@ -178,7 +236,7 @@ impl Checker<'_, '_> {
         }
     }
 
-    fn param(&self, reader: &mut Reader, spot: &Spot<'_>, name: &str) {
+    fn param(&self, reader: &mut Reader, at: &At<'_, '_>, name: &str) {
         let params = &self.read.draft.settings.params;
         if params.contains_key(name) {
             return;
@@ -186,51 +244,63 @@ impl Checker<'_, '_> {
         let guess = reader.guess(name, params.keys().map(|name| name.as_str()));
         let remedy = guess.map(|guess| guess.replace("mean `", "mean `params."));
         let remedy = remedy.unwrap_or_else(|| "declare it in the DAG's `params`, or read `conf`".to_owned());
-        let finding = spot.finding("unknown_param", format!("the DAG has no parameter `{}`", shown(name)));
-        reader.findings.add(finding.remedy(remedy).at(place_of(spot.node, name)));
+        let message = format!("the DAG has no parameter `{}`", shown(name));
+        let finding = self.finding(at.node, "unknown_param", message).at(place_of(at.node, name));
+        reader.findings.add(finding.remedy(remedy));
     }
 
-    fn name(&self, reader: &mut Reader, templated: &Templated<'_>, spot: &Spot<'_>, name: &str) {
-        let mapped = self.mapped_keys(templated);
-        let Some(mapped) = mapped else { return };
-        if NAMES.contains(&name) || ALSO_KNOWN.contains(&name) || mapped.contains(name) {
+    fn name(&mut self, reader: &mut Reader, at: &At<'_, '_>, name: &str) {
+        if NAMES.contains(&name) || self.is_mapped_key(at.templated, name) {
             return;
         }
         let draft = &self.read.draft;
-        let own = match templated.owner {
-            Owner::Task(task) => draft.tasks[task].expansion.as_ref(),
-            Owner::Group(group) => draft.groups[group].expansion.as_ref(),
-        };
-        let remedy = if own.is_some_and(|own| own.keys().is_some_and(|keys| keys.contains(name))) {
-            let what = templated.spot.name;
-            Some(format!("`{what}` is read once, before there are instances; only these know `{name}`"))
+        let remedy = if self.keys_of(at.templated.owner).is_some_and(|own| own.contains(name)) {
+            Some(format!("`{}` is read once, before there are instances; only these know `{}`", at.key(), shown(name)))
         } else if draft.settings.params.contains_key(name) {
             Some(format!("did you mean `params.{name}`?"))
         } else if matches!(self.read.index.get(name), Some(Owner::Task(_))) {
             Some(format!("did you mean `tasks.{name}.output`?"))
+        } else if let Some(instead) = instead_of(name) {
+            Some(instead.to_owned())
         } else {
-            reader.guess(name, NAMES.into_iter().chain(["tasks"]).chain(mapped.iter().copied()))
+            let mapped = self.owners(at.templated).filter_map(|owner| self.keys.get(&owner)?.as_ref()).flatten();
+            reader.guess(name, NAMES.iter().chain(mapped).copied())
         };
-        let all = || Vec::from_iter(mapped.iter().copied().chain(["tasks"]).chain(NAMES)).join(", ");
-        let remedy = remedy.unwrap_or_else(|| format!("it knows {}", all()));
-        let finding = spot.finding("unknown_name", format!("`{}` is not a name that this template knows", shown(name)));
-        reader.findings.add(finding.remedy(remedy).at(place_of(spot.node, name)));
+        let remedy = remedy.unwrap_or_else(|| {
+            let mapped = self.owners(at.templated).filter_map(|owner| self.keys.get(&owner)?.as_ref()).flatten();
+            let mapped = mapped.take(MAX_TOLD).map(|key| shown(key));
+            let all: Vec<String> = mapped.chain(NAMES.iter().map(|name| (*name).to_owned())).collect();
+            format!("it knows {}", all.join(", "))
+        });
+        let message = format!("`{}` is not a name that this template knows", shown(name));
+        let finding = self.finding(at.node, "unknown_name", message).at(place_of(at.node, name));
+        reader.findings.add(finding.remedy(remedy));
     }
 
-    /// The keys that the owner's instances differ in; `None` where they are known in a run only.
-    fn mapped_keys(&self, templated: &Templated<'_>) -> Option<BTreeSet<&str>> {
-        let draft = &self.read.draft;
-        let (own, around) = match templated.owner {
-            Owner::Task(task) => (draft.tasks[task].expansion.as_ref(), draft.tasks[task].group),
-            Owner::Group(group) => (draft.groups[group].expansion.as_ref(), draft.groups[group].parent),
-        };
-        // More than one is not possible, and that has its own finding.
-        let around = draft.enclosing(around).filter_map(|group| draft.groups[group].expansion.as_ref());
-        let mut keys = BTreeSet::new();
-        for expansion in own.filter(|_| templated.knows_mapped_keys).into_iter().chain(around) {
-            keys.extend(expansion.keys()?);
-        }
-        Some(keys)
+    /// Those whose keys a template may name: its own task or group, and the groups around it. (No more than one of them
+    /// is mapped, and more has its own finding.)
+    fn owners(&self, templated: &Templated<'_>) -> impl Iterator<Item = Owner> {
+        let own = Some(templated.owner).filter(|_| templated.knows_mapped_keys);
+        own.into_iter().chain(self.read.draft.enclosing(self.read.scope(templated.owner)).map(Owner::Group))
+    }
+
+    /// Whether instances differ in it; yes where only a run knows.
+    fn is_mapped_key(&mut self, templated: &Templated<'_>, name: &str) -> bool {
+        let owners: Vec<Owner> = self.owners(templated).collect();
+        owners.into_iter().any(|owner| self.keys_of(owner).is_none_or(|keys| keys.contains(name)))
+    }
+
+    /// `None` where only a run knows. What is not mapped has none.
+    fn keys_of(&mut self, owner: Owner) -> Option<&BTreeSet<&str>> {
+        let keys = || self.read.expansion(owner).map_or_else(|| Some(BTreeSet::new()), |expansion| expansion.keys());
+        self.keys.entry(owner).or_insert_with(keys).as_ref()
+    }
+
+    /// What nothing can be found under, whatever the run.
+    fn unresolved(&self, reader: &mut Reader, at: &At<'_, '_>, unresolved: Unresolved) {
+        let Unresolved { message, remedy, line, column } = unresolved;
+        let place = at.node.place_in_text(line, column);
+        reader.findings.add(self.finding(at.node, "unknown_name", message).remedy(remedy).at(place));
     }
 }
 
@@ -238,17 +308,16 @@ impl Checker<'_, '_> {
 fn place_of(node: &Node, name: &str) -> Place {
     let text = node.as_text().unwrap_or_default();
     let part_of_word = |c: char| c.is_alphanumeric() || c == '_';
-    let found = text.match_indices(name).map(|(at, _)| at).find(|at| {
-        let alone = !text[..*at].ends_with(part_of_word) && !text[at + name.len()..].starts_with(part_of_word);
-        alone && text[..*at].contains("{{") | text[..*at].contains("{%")
-    });
+    let begin = ["{{", "{%"].into_iter().filter_map(|mark| text.find(mark)).min().unwrap_or(text.len());
+    let found = text[begin..]
+        .match_indices(name)
+        .map(|(at, _)| begin + at)
+        .find(|at| !text[..*at].ends_with(part_of_word) && !text[at + name.len()..].starts_with(part_of_word));
     match found {
         None => node.place,
         Some(at) => {
-            let before = &text[..at];
-            let line = before.matches('\n').count() + 1;
-            let column = before.rsplit('\n').next().map_or(0, |last| last.chars().count()) + 1;
-            node.place_in_text(line as u32, column as u32)
+            let (line, column) = template::place(text, at);
+            node.place_in_text(line, column)
         }
     }
 }

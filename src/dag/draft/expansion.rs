@@ -50,8 +50,9 @@ fn mapped(reader: &mut Reader, spot: &Spot<'_>) -> Option<Vec<Mapped>> {
     for entry in entries {
         let spot = spot.value(entry);
         if entry.0.name.is_empty() || entry.0.name.len() > MAX_KEY_BYTES {
-            let message = format!("`{}` is not a key to map over: use 1 to {MAX_KEY_BYTES} bytes", shown(spot.name));
-            reader.findings.add(spot.finding("bad_id", message).at(entry.0.place));
+            let message = format!("`{}` is not a key to map over", shown(spot.name));
+            let finding = spot.finding("bad_id", message).remedy(format!("use 1 to {MAX_KEY_BYTES} bytes"));
+            reader.findings.add(finding.at(entry.0.place));
         }
         match &spot.node.kind {
             Kind::List(_) | Kind::Broken => {}

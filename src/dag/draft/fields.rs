@@ -26,6 +26,11 @@ impl<'a> Spot<'a> {
         Self { name: self.name, path: format!("{}/{index}", self.path), node }
     }
 
+    /// An element has the name of its list.
+    fn is_element(&self) -> bool {
+        self.path.rsplit('/').next().is_some_and(|part| part != pointer_part(self.name))
+    }
+
     pub(in crate::dag) fn is_null(&self) -> bool {
         matches!(self.node.kind, Kind::Null)
     }
@@ -43,6 +48,8 @@ pub(in crate::dag) struct Reader {
 }
 
 const MAX_GUESSES: usize = 200;
+/// Names that one guess compares with.
+const MAX_COMPARED: usize = 10_000;
 
 /// What people call our keys who come from elsewhere.
 const FOREIGN: [(&str, &str); 14] = [
@@ -62,6 +69,13 @@ const FOREIGN: [(&str, &str); 14] = [
     ("task_groups", "groups"),
 ];
 
+/// What to do instead of removing a key that is refused.
+const INSTEAD: [(&str, &str); 1] = [(
+    "not_before",
+    "remove it, and trigger the run when the task may start; to leave the task out of runs of earlier dates, write \
+     `when: \"{{ ds >= '2026-01-01' }}\"`",
+)];
+
 impl Reader {
     pub(in crate::dag) fn new(known: &[Finding]) -> Self {
         let mut findings = Findings::default();
@@ -76,14 +90,18 @@ impl Reader {
         known: impl IntoIterator<Item = &'k str>,
     ) -> Option<String> {
         self.guesses = self.guesses.checked_sub(1)?;
-        did_you_mean(wrong, known)
+        did_you_mean(wrong, known.into_iter().take(MAX_COMPARED))
     }
 
     pub(in crate::dag) fn wrong_type(&mut self, spot: &Spot<'_>, wanted: &str) {
         if !matches!(spot.node.kind, Kind::Broken) {
-            let what = spot.node.what();
-            let name = if spot.name.is_empty() { "the document".to_owned() } else { format!("`{}`", shown(spot.name)) };
-            self.findings.add(spot.finding("wrong_type", format!("{name} is {wanted}; found {what}")));
+            let name = match (spot.name, spot.is_element()) {
+                ("", _) => "the document".to_owned(),
+                (name, false) => format!("`{}`", shown(name)),
+                (name, true) => format!("an element of `{}`", shown(name)),
+            };
+            let finding = spot.finding("wrong_type", format!("{name} cannot be {}", spot.node.what()));
+            self.findings.add(finding.remedy(format!("write {wanted}")));
         }
     }
 
@@ -114,9 +132,11 @@ impl Reader {
         let path = format!("{}/{}", parent.path, pointer_part(&key.name));
         let name = shown(&key.name);
         if let Some((_, why)) = known.refused.iter().find(|(refused, _)| *refused == key.name) {
+            let instead = INSTEAD.iter().find(|(refused, _)| *refused == key.name).map(|(_, remedy)| *remedy);
             let finding =
                 Finding::new(path, "key_not_allowed", format!("`{name}` cannot stand on {}: {why}", known.on));
-            return self.findings.add(finding.remedy(format!("remove `{name}`")).at(key.place));
+            let remedy = instead.map_or_else(|| format!("remove `{name}`"), str::to_owned);
+            return self.findings.add(finding.remedy(remedy).at(key.place));
         }
         let foreign =
             FOREIGN.iter().find(|(foreign, ours)| *foreign == key.name && known.keys().any(|key| key == *ours));
@@ -155,8 +175,8 @@ impl Reader {
         };
         let count = number.as_u64().filter(|count| (1..=u64::from(most)).contains(count));
         if count.is_none() {
-            let message = format!("`{}` is a whole number from 1 to {most}; found {number}", spot.name);
-            self.findings.add(spot.finding("out_of_range", message));
+            let finding = spot.finding("out_of_range", format!("`{}` cannot be {number}", spot.name));
+            self.findings.add(finding.remedy(format!("write a whole number from 1 to {most}")));
         }
         count.map(|count| count as u32)
     }
@@ -170,11 +190,23 @@ impl Reader {
             self.wrong_type(spot, wanted);
             return None;
         };
-        let parsed = text.parse::<T>();
-        parsed.map_err(|error| self.findings.add(spot.finding(code, error.to_string()))).ok()
+        self.well_formed(spot, code, text.parse::<T>())
     }
 
-    /// A list of texts, or one text. Whether all of it could be read.
+    /// The errors of our names, dates and lengths of time say what is wrong, a colon, and what to write.
+    pub(in crate::dag) fn well_formed<T, E>(
+        &mut self,
+        spot: &Spot<'_>,
+        code: &'static str,
+        parsed: Result<T, E>,
+    ) -> Option<T>
+    where
+        E: std::fmt::Display,
+    {
+        parsed.map_err(|error| self.findings.add(spot.finding(code, "").said(&error.to_string()))).ok()
+    }
+
+    /// A list of texts, or one text: `wanted` says what each is. Whether all of it could be read.
     pub(in crate::dag) fn texts<'a>(&mut self, spot: &Spot<'a>, wanted: &str) -> (Vec<(&'a str, Spot<'a>)>, bool) {
         match &spot.node.kind {
             Kind::Text(text) => (vec![(&*text.value, spot.clone())], true),
@@ -191,7 +223,7 @@ impl Reader {
                 (texts, complete)
             }
             _ => {
-                self.wrong_type(spot, wanted);
+                self.wrong_type(spot, &format!("a list, of which each element is {wanted}"));
                 (Vec::new(), false)
             }
         }

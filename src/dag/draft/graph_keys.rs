@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::expansion::{self, EXPANSION_KEYS};
 use super::fields::{Fields, Known, Reader, Spot};
-use super::layers::{self, IDEMPOTENCY_KEY, Layer, NOT_BEFORE, WORK_KEYS};
+use super::layers::{self, IDEMPOTENCY_KEY, Layer, NOT_BEFORE, RENDERED_KEYS, WORK_KEYS};
 use super::tasks::{Owner, Read};
 use super::upstream::{Named, Reference};
-use super::{DraftKey, DraftTask, DraftTeardown};
+use super::{DraftKey, DraftTask, DraftTeardown, Fate};
 use crate::dag::definition::{DEFAULT_POOL, Expansion, TaskKind};
 use crate::dag::finding::{Finding, Place, pointer_part, shown};
 use crate::dag::source::{Kind, Node};
@@ -79,7 +79,7 @@ pub(super) fn task<'a>(reader: &mut Reader, read: &mut Read<'a>, bare: Bare, fie
     let wait_for_downstream = bool(reader, "wait_for_downstream");
     let depends_on_past = bool(reader, "depends_on_past") || wait_for_downstream;
     let expanded = expansion::read(reader, fields);
-    let (keys, is_broken) = work_keys(read, owner, fields, layer);
+    let (keys, is_broken) = work_keys(reader, read, owner, fields, layer);
     for key in ["when", "map_index_template"] {
         if let Some(spot) = fields.get(key) {
             // A mapped task is asked once whether it runs.
@@ -134,7 +134,7 @@ pub(super) fn references<'a>(
     named: Named,
     spot: &Spot<'a>,
 ) -> bool {
-    let (names, complete) = reader.texts(spot, "a list of task ids");
+    let (names, complete) = reader.texts(spot, "the id of a task");
     read.references.extend(names.into_iter().map(|(name, spot)| Reference { owner, named, name, spot }));
     complete
 }
@@ -142,13 +142,19 @@ pub(super) fn references<'a>(
 type Keys = BTreeMap<&'static str, Arc<DraftKey>>;
 
 /// The keys that a single task has too, and whether any of them is broken.
-fn work_keys<'a>(read: &mut Read<'a>, owner: Owner, fields: &Fields<'a>, layer: &Layer<'a>) -> (Keys, bool) {
+fn work_keys<'a>(
+    reader: &mut Reader,
+    read: &mut Read<'a>,
+    owner: Owner,
+    fields: &Fields<'a>,
+    layer: &Layer<'a>,
+) -> (Keys, bool) {
     let mut keys = BTreeMap::new();
     let mut is_broken = false;
     for key in WORK_KEYS {
         let (spot, value) = match fields.with_null(key) {
             Some(spot) if spot.is_null() => continue,
-            Some(spot) => (spot, Arc::new(DraftKey::of(spot))),
+            Some(spot) => (spot, Arc::new(DraftKey::of(reader, spot))),
             None => {
                 let Some(shared) = layer.get(key) else { continue };
                 let goes_before = key == "execution_timeout"
@@ -160,8 +166,16 @@ fn work_keys<'a>(read: &mut Read<'a>, owner: Owner, fields: &Fields<'a>, layer: 
                 (&*shared.spot, Arc::clone(&shared.key))
             }
         };
-        is_broken |= spot.node.is_broken();
-        if matches!(key, "input" | "args") {
+        match value.fate {
+            Fate::Broken => is_broken = true,
+            // The others are checked without it.
+            Fate::Refused => match key {
+                "module" | "function" => is_broken = true,
+                _ => continue,
+            },
+            Fate::Kept => {}
+        }
+        if RENDERED_KEYS.contains(&key) {
             read.templates.push(Templated { owner, spot: spot.clone(), knows_mapped_keys: true });
         }
         keys.insert(key, value);

@@ -6,8 +6,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::DraftKey;
 use super::fields::{Fields, Known, Reader, Spot};
+use super::{DraftKey, Fate};
+use crate::dag::finding::shown;
 use crate::dag::source::{Kind, Node};
 
 /// Keys that a single task has too. Others check their values.
@@ -28,6 +29,9 @@ pub const WORK_KEYS: [&str; 15] = [
     "queue",
     "labels",
 ];
+
+/// Of these, those whose texts may be templates.
+pub(super) const RENDERED_KEYS: [&str; 2] = ["input", "args"];
 
 /// Keys of the graph that may be defaults.
 const INHERITED_KEYS: [&str; 5] =
@@ -76,7 +80,7 @@ impl<'a> Layer<'a> {
         let fields = reader.fields(spot, "an object of keys of tasks", &DEFAULT_ARGS);
         one_timeout(reader, &fields);
         for (key, spot) in fields.iter() {
-            let shared = Shared { key: Arc::new(DraftKey::of(spot)), spot: Arc::new(spot.clone()) };
+            let shared = Shared { key: Arc::new(DraftKey::of(reader, spot)), spot: Arc::new(spot.clone()) };
             layer.0.insert(key, shared);
             // The short form of an outer layer does not win over the long one of this.
             if key == "limits" && fields.get("execution_timeout").is_none() && has_timeout(spot.node) {
@@ -92,10 +96,64 @@ impl<'a> Layer<'a> {
 }
 
 impl DraftKey {
-    pub(super) fn of(spot: &Spot<'_>) -> Self {
+    pub(super) fn of(reader: &mut Reader, spot: &Spot<'_>) -> Self {
         let value = spot.node.to_json();
         let bytes = value.to_string().len();
-        Self { value, path: spot.path.clone(), place: spot.node.place, bytes }
+        let fate = if spot.node.is_broken() { Fate::Broken } else { fate(reader, spot) };
+        Self { value, path: spot.path.clone(), place: spot.node.place, bytes, fate }
+    }
+}
+
+fn fate(reader: &mut Reader, spot: &Spot<'_>) -> Fate {
+    if spot.name == "retry_exponential_backoff"
+        && let Kind::Bool(doubles) = spot.node.kind
+    {
+        let message = format!("`{}` is the factor from one pause to the next; found {doubles}", spot.name);
+        let finding = spot.finding("wrong_type", message);
+        reader.findings.add(finding.remedy(match doubles {
+            true => "write 2.0, which doubles each pause and is the default",
+            false => "write 1.0, which keeps every pause the same",
+        }));
+        return Fate::Refused;
+    }
+    let is_literal = WORK_KEYS.contains(&spot.name) && !RENDERED_KEYS.contains(&spot.name);
+    if is_literal && holds_template(spot.node) {
+        not_rendered(reader, spot);
+        return Fate::Refused;
+    }
+    Fate::Kept
+}
+
+fn holds_template(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Text(text) => is_meant_as_template(&text.value),
+        Kind::List(nodes) => nodes.iter().any(holds_template),
+        Kind::Object(entries) => entries.iter().any(|(_, node)| holds_template(node)),
+        _ => false,
+    }
+}
+
+/// Narrower than what is a template where templates are read: a brace alone may be meant.
+fn is_meant_as_template(text: &str) -> bool {
+    let holds = |open: &str, close: &str| text.split_once(open).is_some_and(|(_, rest)| rest.contains(close));
+    holds("{{", "}}") || holds("{%", "%}")
+}
+
+fn not_rendered(reader: &mut Reader, spot: &Spot<'_>) {
+    match &spot.node.kind {
+        Kind::Text(text) if is_meant_as_template(&text.value) => {
+            let message =
+                format!("a template stands here, and it would be passed on as the text `{}`", shown(&text.value));
+            reader.findings.add(spot.finding("template_not_rendered", message).remedy(
+                "write the value itself; templates are rendered in `input`, `args`, `when`, `expand`, `zip`, \
+                 `expand_kwargs` and `map_index_template`",
+            ));
+        }
+        Kind::List(nodes) => {
+            nodes.iter().enumerate().for_each(|(index, node)| not_rendered(reader, &spot.element(index, node)));
+        }
+        Kind::Object(entries) => entries.iter().for_each(|entry| not_rendered(reader, &spot.value(entry))),
+        _ => {}
     }
 }
 

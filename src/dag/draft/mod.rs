@@ -134,6 +134,17 @@ pub struct DraftKey {
     pub place: Place,
     /// Of the value as JSON.
     pub(super) bytes: usize,
+    pub(super) fate: Fate,
+}
+
+/// What becomes of a key of a task that a single task has too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Kept,
+    /// It has a finding of its own: what it should be is not known.
+    Refused,
+    /// Some of it could not be read.
+    Broken,
 }
 
 /// What is known about the world outside of the file.

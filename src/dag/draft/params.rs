@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::Outside;
 use super::fields::{Known, Reader, Spot};
 use crate::dag::definition::Param;
-use crate::dag::finding::pointer_part;
+use crate::dag::finding::{Finding, pointer_part};
 use crate::dag::source::{Key, Kind, Node};
 use crate::model::dag_names::ParamName;
 
@@ -45,7 +45,7 @@ pub(super) fn read(reader: &mut Reader, spot: &Spot<'_>, outside: &Outside<'_>) 
             Ok(name) => {
                 params.insert(name, param);
             }
-            Err(error) => reader.findings.add(spot.finding("bad_id", error.to_string()).at(*place)),
+            Err(error) => reader.findings.add(spot.finding("bad_id", "").said(&error.to_string()).at(*place)),
         }
     }
     params
@@ -85,16 +85,17 @@ fn check(reader: &mut Reader, schema: &Spot<'_>, default: Option<&Spot<'_>>, out
     }
     let value = default.map(|default| default.node.to_json()).unwrap_or_default();
     match (outside.schema_problems)(&schema.node.to_json(), &value) {
-        Err(why) => reader.findings.add(schema.finding("bad_schema", format!("this is not a JSON Schema: {why}"))),
+        Err(why) => {
+            let finding = schema.finding("bad_schema", format!("this is not a JSON Schema: {why}"));
+            reader.findings.add(finding.remedy("write one of draft 2020-12, as in `{type: string, maxLength: 20}`"));
+        }
         Ok(problems) => {
             let Some(default) = default else { return };
             for (pointer, why) in problems {
                 let message = format!("the default does not match the parameter's schema: {why}");
                 let place = below(default.node, &pointer).place;
-                let finding = default.finding("default_not_valid", message).at(place);
-                reader
-                    .findings
-                    .add(crate::dag::finding::Finding { path: format!("{}{pointer}", default.path), ..finding });
+                let finding = Finding::new(format!("{}{pointer}", default.path), "default_not_valid", message);
+                reader.findings.add(finding.remedy("change the default, or the `schema`").at(place));
             }
         }
     }

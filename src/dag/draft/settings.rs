@@ -96,15 +96,15 @@ fn check_description(reader: &mut Reader, fields: &Fields<'_>, description: Opti
 
 fn tags(reader: &mut Reader, fields: &Fields<'_>) -> std::collections::BTreeSet<String> {
     let Some(spot) = fields.get("tags") else { return Default::default() };
-    let (tags, _) = reader.texts(spot, "a list of texts");
+    let (tags, _) = reader.texts(spot, "a text");
     if tags.len() > MAX_TAGS {
         let message = format!("the DAG has {} tags, the limit is {MAX_TAGS}", tags.len());
         reader.findings.add(spot.finding("too_many_tags", message).remedy("take some away"));
     }
     for (tag, spot) in &tags {
         if tag.is_empty() || tag.chars().count() > MAX_TAG_CHARS {
-            let message = format!("`{}` is not a tag: use 1 to {MAX_TAG_CHARS} characters", shown(tag));
-            reader.findings.add(spot.finding("bad_tag_name", message));
+            let finding = spot.finding("bad_tag_name", format!("`{}` is not a tag", shown(tag)));
+            reader.findings.add(finding.remedy(format!("use 1 to {MAX_TAG_CHARS} characters")));
         }
     }
     tags.into_iter().map(|(tag, _)| tag.to_owned()).collect()
@@ -114,7 +114,7 @@ fn dagrun_timeout(reader: &mut Reader, fields: &Fields<'_>) -> Option<crate::mod
     let spot = fields.get("dagrun_timeout")?;
     let span: crate::model::Span = reader.parsed(spot, "bad_span", "a length of time, as in 30m or 1h30m")?;
     if span == crate::model::Span::ZERO {
-        let finding = spot.finding("out_of_range", "`dagrun_timeout` is more than 0s");
+        let finding = spot.finding("out_of_range", "`dagrun_timeout` cannot be 0s");
         reader.findings.add(finding.remedy("leave it out for runs without a time-out"));
         return None;
     }
@@ -136,6 +136,5 @@ fn timezone(reader: &mut Reader, fields: &Fields<'_>, outside: &Outside<'_>) -> 
 fn date(reader: &mut Reader, fields: &Fields<'_>, key: &str) -> Option<Date> {
     let spot = fields.get(key)?;
     let text = reader.text(spot)?;
-    let date = Date::try_from(text.to_owned());
-    date.map_err(|error| reader.findings.add(spot.finding("bad_date", error.to_string()))).ok()
+    reader.well_formed(spot, "bad_date", Date::try_from(text.to_owned()))
 }

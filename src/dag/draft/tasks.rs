@@ -14,7 +14,7 @@ use crate::dag::source::{Key, Kind, Node};
 use crate::model::dag_names::{GroupName, MAX_NAME_BYTES, OwnName};
 
 /// Whatever waits, is mapped or holds a template.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::dag) enum Owner {
     Task(usize),
     Group(usize),
@@ -140,7 +140,7 @@ fn member_id(
         None => key.name.clone(),
     };
     if let Err(error) = key.name.parse::<OwnName>() {
-        let finding = Finding::new(&*path, "bad_id", error.to_string());
+        let finding = Finding::new(&*path, "bad_id", "").said(&error.to_string());
         let path = key.name.parse::<GroupName>().ok();
         let remedy = path
             .as_ref()

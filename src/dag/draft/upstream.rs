@@ -4,6 +4,7 @@
 use super::MAX_EDGES;
 use super::fields::{Reader, Spot};
 use super::tasks::{Owner, Read};
+use crate::dag::definition::Expansion;
 use crate::dag::finding::shown;
 
 /// A name that somebody wrote in `upstream` or among a teardown's setups.
@@ -232,6 +233,14 @@ impl Read<'_> {
         match owner {
             Owner::Task(task) => self.draft.tasks[task].group,
             Owner::Group(group) => self.draft.groups[group].parent,
+        }
+    }
+
+    /// What maps it, if it is mapped itself.
+    pub(in crate::dag) fn expansion(&self, owner: Owner) -> Option<&Expansion> {
+        match owner {
+            Owner::Task(task) => self.draft.tasks[task].expansion.as_ref(),
+            Owner::Group(group) => self.draft.groups[group].expansion.as_ref(),
         }
     }
 

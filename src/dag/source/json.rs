@@ -39,7 +39,7 @@ impl Reader<'_> {
     fn document(mut self) -> Result<Source, Located> {
         let root = self.value()?;
         match self.next() {
-            None => Ok(Source { root, findings: self.findings.into_vec() }),
+            None => Ok(Source { root, text: self.text.into(), findings: self.findings.into_vec() }),
             Some(_) => Err(self.wrong("something follows after the end of the document")),
         }
     }
@@ -201,7 +201,8 @@ impl Reader<'_> {
 
     fn wrong(&mut self, message: &str) -> Located {
         let place = self.place();
-        Finding::new(self.path.clone(), "syntax", format!("this is not JSON: {message}")).located(place)
+        let finding = Finding::new(self.path.clone(), "syntax", format!("this is not JSON: {message}"));
+        finding.remedy("correct it there, or write the file as YAML").located(place)
     }
 }
 

@@ -7,6 +7,8 @@ mod yaml;
 
 pub use node::{Key, Kind, Node, Text};
 
+use std::sync::Arc;
+
 use super::finding::{Finding, Located, Place};
 
 /// Of a whole file, with all its documents.
@@ -20,6 +22,7 @@ pub const MAX_NESTING: usize = 64;
 #[derive(Debug)]
 pub struct Source {
     root: Node,
+    text: Arc<str>,
     /// What is wrong with it as YAML or JSON, though it could be read on.
     findings: Vec<Finding>,
 }
@@ -58,6 +61,11 @@ impl Source {
 
     pub fn root(&self) -> &Node {
         &self.root
+    }
+
+    /// Of the file, what is this document's: with its comments, its `---` before and its `...` behind.
+    pub fn text(&self) -> &Arc<str> {
+        &self.text
     }
 
     pub fn findings(&self) -> &[Finding] {

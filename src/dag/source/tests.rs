@@ -18,6 +18,7 @@ fn found(text: &str) -> Vec<String> {
         Ok(source) => source.locate(source.findings.clone()),
         Err(located) => located,
     };
+    located.iter().for_each(|found| assert!(found.remedy.is_some(), "no remedy: {found}"));
     located.iter().map(|found| format!("{}:{} {}", found.line, found.column, found.code)).collect()
 }
 
@@ -150,6 +151,31 @@ fn several_documents_are_several_sources() {
     assert_eq!(findings[0].code, "syntax");
     let (sources, findings) = Source::read_all("--- a\n".repeat(MAX_DOCUMENTS + 1).as_bytes());
     assert_eq!((sources.len(), &*findings[0].code), (MAX_DOCUMENTS, "too_many_documents"));
+}
+
+#[test]
+fn each_document_has_exactly_its_own_text() {
+    let files: [&[&str]; 8] = [
+        &["# first\na: 1\n"],
+        &["# first\na: ä\n", "---\n# second\nb: ö\n", "--- {c: 3}\n"],
+        &["a: 1\n...\n", "# second\n---\nb: 2\n... # the end\n"],
+        &["a: 1\n...\n", "b: 2\n"],
+        &["a: 1\r\n...\r\n", "---\r\nb: 2\r\n...\r\n"],
+        &["%YAML 1.2\n---\na: 1\n...\n", "%YAML 1.2\n---\nb: 2"],
+        &["--- |\n  ---\n  ...\n", "---\n\"a\n  --- b\"\n"],
+        &["{\"a\": 1}"],
+    ];
+    for texts in files {
+        let (sources, findings) = Source::read_all(texts.concat().as_bytes());
+        assert_eq!(findings, [], "{texts:?}");
+        assert_eq!(sources.iter().map(|source| &*source.text).collect::<Vec<_>>(), *texts);
+        for source in sources {
+            assert_eq!(read(&source.text).root.to_json(), source.root.to_json(), "read alone, it is the same");
+        }
+    }
+    // Documents that hold nothing are nobody's.
+    let (sources, _) = Source::read_all("\u{feff}a: 1\n---\n# nothing\n---\nb: 2\n...\n...\n".as_bytes());
+    assert_eq!(sources.iter().map(|source| &*source.text).collect::<Vec<_>>(), ["a: 1\n", "---\nb: 2\n...\n"]);
 }
 
 #[test]

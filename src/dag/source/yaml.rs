@@ -4,6 +4,7 @@
 //! Without recursion, so that no nesting can exhaust the stack before it is refused.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span, StrInput, Tag};
 
@@ -23,6 +24,7 @@ const MAX_ANCHORED_BYTES: usize = 8 << 20;
 
 pub(super) fn read(text: &str) -> Documents {
     let mut parser = Parser::new_from_str(text);
+    let mut texts = Texts { text, characters: 0, at: 0, begin: 0 };
     let mut sources = Vec::new();
     loop {
         match next(&mut parser) {
@@ -32,13 +34,41 @@ pub(super) fn read(text: &str) -> Documents {
                 let finding = Finding::new("", "too_many_documents", message).remedy("make several files of it");
                 return (sources, Some(finding.located(place(&span.start))));
             }
-            Ok((Event::DocumentStart(_), _)) => match Builder::new().document(&mut parser) {
+            Ok((Event::DocumentStart(_), _)) => match Builder::new().document(&mut parser, &mut texts) {
                 Ok(source) => sources.push(source),
                 Err(stopped) => return (sources, Some(stopped)),
             },
             Ok(_) => {}
             Err(stopped) => return (sources, Some(stopped)),
         }
+    }
+}
+
+/// Cuts the file into the texts of its documents.
+struct Texts<'a> {
+    text: &'a str,
+    /// How far it has been counted, in characters and in bytes.
+    characters: usize,
+    at: usize,
+    /// Of the document that is read, in bytes.
+    begin: usize,
+}
+
+impl Texts<'_> {
+    /// The text of a document whose end is here: at the `...` that is its own, or before the `---` of the next.
+    fn document(&mut self, end: &Marker) -> Arc<str> {
+        let ahead = self.text[self.at..].char_indices().nth(end.index().saturating_sub(self.characters));
+        self.at += ahead.map_or(self.text.len() - self.at, |(bytes, _)| bytes);
+        self.characters = end.index();
+        let rest = &self.text[self.at..];
+        let own = match rest.starts_with("...") {
+            true => rest
+                .find(['\n', '\r'])
+                .map_or(rest.len(), |line| line + 1 + usize::from(rest[line..].starts_with("\r\n"))),
+            false => 0,
+        };
+        let begin = std::mem::replace(&mut self.begin, self.at + own);
+        self.text[begin..self.begin].into()
     }
 }
 
@@ -49,7 +79,9 @@ fn next<'a>(parser: &mut Events<'a>) -> Result<(Event<'a>, Span), Located> {
         None => Ok((Event::StreamEnd, Span::default())),
         Some(event) => event.map_err(|error| {
             let finding = Finding::new("", "syntax", format!("this is not YAML: {}", error.info()));
-            finding.located(place(error.marker()))
+            let remedy = "look at the indentation, the brackets and the quotes there; a text with `: ` or `#` in it, or \
+                          with a mark such as `{` or `*` first, stands in quotes";
+            finding.remedy(remedy).located(place(error.marker()))
         }),
     }
 }
@@ -120,13 +152,13 @@ impl Builder {
     }
 
     /// Up to the end of the document.
-    fn document(mut self, parser: &mut Events<'_>) -> Result<Source, Located> {
+    fn document(mut self, parser: &mut Events<'_>, texts: &mut Texts<'_>) -> Result<Source, Located> {
         let mut root = None;
-        loop {
+        let text = loop {
             let (event, span) = next(parser)?;
             let start = place(&span.start);
             let done = match event {
-                Event::DocumentEnd | Event::StreamEnd => break,
+                Event::DocumentEnd | Event::StreamEnd => break texts.document(&span.start),
                 Event::Scalar(word, style, anchor, tag) => {
                     let tag = tag.as_deref();
                     if self.is_merge_key(&word, style, tag) {
@@ -158,9 +190,9 @@ impl Builder {
                 self.keep_anchored(anchor, &node, size);
                 root = self.put(node, size).or(root);
             }
-        }
+        };
         let root = root.unwrap_or(Node::new(Place::START, Kind::Null));
-        Ok(Source { root, findings: self.findings.into_vec() })
+        Ok(Source { root, text, findings: self.findings.into_vec() })
     }
 
     fn start(
@@ -213,7 +245,8 @@ impl Builder {
                     true => merges.push(node),
                     false => {
                         let message = format!("`<<` merges objects; found {}", node.what());
-                        self.findings.add(Finding::new(path, "bad_merge", message).at(place));
+                        let finding = Finding::new(path, "bad_merge", message);
+                        self.findings.add(finding.remedy("write an alias of an object: `<<: *defaults`").at(place));
                     }
                 },
                 Some(Pending::Nothing) => {}

@@ -4,33 +4,51 @@ use minijinja::ErrorKind;
 
 /// Why a text is not a template. Line and column count from 1, inside the text; column in characters.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
+#[error("{message}; {remedy}")]
 pub struct TemplateError {
     pub message: String,
+    pub remedy: String,
     pub line: u32,
     pub column: u32,
 }
 
 impl TemplateError {
-    pub(super) fn at(source: &str, offset: usize, message: impl Into<String>) -> Self {
+    pub(super) fn at(source: &str, offset: usize, words: Words) -> Self {
         let (line, column) = place(source, offset);
-        Self { message: message.into(), line, column }
+        let Words { message, remedy } = words;
+        Self { message, remedy, line, column }
     }
 
     /// A syntax error, in minijinja's words.
     pub(super) fn syntax(source: &str, error: &minijinja::Error) -> Self {
         let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
-        let message = format!("not a template: {detail}");
+        let words = words(
+            format!("not a template: {detail}"),
+            "write `{{ expression }}`, or `{{ '{{' }}` where braces are meant as text",
+        );
         match (error.range(), error.line()) {
-            (Some(range), _) => Self::at(source, range.start, message),
-            (None, Some(line)) => Self { message, line: u32::try_from(line).unwrap_or(u32::MAX), column: 1 },
-            (None, None) => Self { message, line: 1, column: 1 },
+            (Some(range), _) => Self::at(source, range.start, words),
+            (None, line) => {
+                let line = line.map_or(1, |line| u32::try_from(line).unwrap_or(u32::MAX));
+                Self { line, ..Self::at(source, 0, words) }
+            }
         }
     }
 }
 
+/// What is wrong, and what to do.
+#[derive(Debug)]
+pub(super) struct Words {
+    pub(super) message: String,
+    pub(super) remedy: String,
+}
+
+pub(super) fn words(message: impl Into<String>, remedy: impl Into<String>) -> Words {
+    Words { message: message.into(), remedy: remedy.into() }
+}
+
 /// Line and column of a byte, counted from 1; the column in characters.
-pub(super) fn place(source: &str, offset: usize) -> (u32, u32) {
+pub fn place(source: &str, offset: usize) -> (u32, u32) {
     let before = source.get(..offset.min(source.len())).unwrap_or(source);
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;

@@ -16,6 +16,7 @@ mod dates;
 mod environment;
 mod errors;
 mod filters;
+mod foreign;
 mod json;
 mod operators;
 mod output_path;
@@ -27,13 +28,16 @@ mod restrictions;
 mod scope;
 mod syntax;
 mod tree;
+mod unresolved;
 
-pub use errors::{RenderError, RenderErrorKind, TemplateError};
+pub use errors::{RenderError, RenderErrorKind, TemplateError, place};
+pub use foreign::instead_of;
 pub use output_path::{OutputPath, OutputStep, written};
 pub use parse::Template;
 pub use references::References;
 pub use scope::{Instance, NAMES, Output, Run, Scope};
 pub use tree::JsonTemplate;
+pub use unresolved::Unresolved;
 
 /// Source of one template: 64 KiB.
 pub const MAX_SOURCE_BYTES: usize = 64 * 1024;
@@ -45,8 +49,8 @@ pub struct Bounds {
     /// which is at most some tens of milliseconds.
     ///
     /// A value that is only passed on (`{{ tasks.list.output.files }}`) costs next to nothing whatever its size; a
-    /// filter over a list costs one to two fuel an item. A `JsonTemplate` that has spent its fuel stops at the
-    /// string it is at, so that it may spend twice as much at worst.
+    /// filter over a list costs one to two fuel an item, and a path (`{{ params.city }}`) one and one for each step. A
+    /// `JsonTemplate` that has spent its fuel stops at the string it is at, so that it may spend twice as much at worst.
     pub fuel: u64,
     /// Bytes of all that comes out, measured as JSON text. Default 8 MiB.
     pub output_bytes: usize,

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 
 use minijinja::Value;
 
-use super::errors::place;
 use super::parse::{Compiled, Template};
 use super::references::Path;
 use crate::dag::finding::shown;
@@ -39,17 +38,38 @@ impl OutputPath {
         let mut seen = HashSet::new();
         let is_path = matches!(template.compiled, Compiled::Path(_));
         let mut all = Vec::new();
-        for path in &template.paths {
+        let mut paths: Vec<&Path> = template.paths.iter().collect();
+        paths.sort_by_key(|path| path.offset);
+        let mut cursor = Cursor { source: template.source(), offset: 0, line: 1, column: 1 };
+        for path in paths {
             let Path { task: Some(task), steps: values, offset, is_optional: false, .. } = path else { continue };
             let steps: Vec<OutputStep> = values.iter().map_while(OutputStep::of).take(MAX_STEPS).collect();
             if !seen.insert((task, steps.clone())) {
                 continue;
             }
-            let (line, column) = place(template.source(), *offset);
+            let (line, column) = cursor.forward(*offset);
             let is_all = is_path && steps.len() == values.len();
             all.push(Self { task: task.clone(), steps, is_all, line, column });
         }
         all
+    }
+}
+
+/// Counts lines and columns on from where it was: there may be thousands of paths in one text.
+struct Cursor<'t> {
+    source: &'t str,
+    offset: usize,
+    line: u32,
+    column: u32,
+}
+
+impl Cursor<'_> {
+    fn forward(&mut self, offset: usize) -> (u32, u32) {
+        for c in self.source.get(self.offset..offset).unwrap_or_default().chars() {
+            (self.line, self.column) = if c == '\n' { (self.line + 1, 1) } else { (self.line, self.column + 1) };
+        }
+        self.offset = self.offset.max(offset);
+        (self.line, self.column)
     }
 }
 

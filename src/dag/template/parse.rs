@@ -3,7 +3,7 @@
 use minijinja::machinery::ast::{Expr, Stmt};
 use minijinja::machinery::{self, CodeGenerator};
 
-use super::errors::{RenderError, TemplateError};
+use super::errors::{RenderError, TemplateError, words};
 use super::output_path::OutputPath;
 use super::program::Program;
 use super::references::{self, Path, References};
@@ -42,7 +42,7 @@ impl Template {
         }
         if text.len() > MAX_SOURCE_BYTES {
             let message = format!("a template of {} bytes; the limit is {MAX_SOURCE_BYTES}", text.len());
-            return Err(TemplateError::at(text, 0, message));
+            return Err(TemplateError::at(text, 0, words(message, restrictions::MOVE)));
         }
         restrictions::check_tokens(text)?;
         let tree = machinery::parse(text, "template", Default::default())
@@ -58,7 +58,8 @@ impl Template {
             Some(expression) => generator.compile_expr(expression),
             None => generator.compile_stmt(&tree),
         }
-        let program = Program::relink(&generator.finish().0).map_err(|message| TemplateError::at(text, 0, message))?;
+        let program = Program::relink(&generator.finish().0)
+            .map_err(|message| TemplateError::at(text, 0, words(message, restrictions::MOVE)))?;
         let compiled = if single.is_some() { Compiled::Value(program) } else { Compiled::Text(program) };
         Ok(parsed(compiled, found.references, found.paths))
     }

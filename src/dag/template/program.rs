@@ -22,8 +22,11 @@ impl fmt::Debug for Program {
     }
 }
 
+/// Different variables of loops in one template.
+pub(super) const MAX_LOCALS: usize = 16;
+
 /// Variables of loops get these names instead of their own, which would have to be borrowed.
-const LOCALS: [&str; 16] =
+const LOCALS: [&str; MAX_LOCALS] =
     ["\0a", "\0b", "\0c", "\0d", "\0e", "\0f", "\0g", "\0h", "\0i", "\0j", "\0k", "\0l", "\0m", "\0n", "\0o", "\0p"];
 
 /// An operator is called as a filter; minijinja keeps no slot for it.
@@ -83,7 +86,7 @@ impl<'s> Relink<'s> {
     fn store(&mut self, name: &'s str) -> Result<(), String> {
         if !self.locals.contains(&name) {
             if self.locals.len() == LOCALS.len() {
-                return Err(format!("more than {} different loop variables in one template", LOCALS.len()));
+                return Err(format!("more than {MAX_LOCALS} different loop variables in one template"));
             }
             self.locals.push(name);
         }

@@ -6,7 +6,8 @@ use minijinja::Value;
 use minijinja::machinery::Span;
 use minijinja::machinery::ast::{Expr, Stmt};
 
-use super::errors::TemplateError;
+use super::errors::{TemplateError, Words, words};
+use super::program::MAX_LOCALS;
 use super::scope::NAMES;
 use super::syntax::{Step, argument, each_part, path, start_of};
 
@@ -56,8 +57,8 @@ pub(super) fn find(source: &str, template: &Stmt<'_>) -> Result<Found, TemplateE
     let mut find = Find { source, found, optional: HashSet::new(), locals: Vec::new(), every_local: BTreeSet::new() };
     find.statement(template)?;
     if let Some(name) = find.every_local.iter().find(|name| find.found.references.names.contains(**name)) {
-        let message = format!("`{name}` is the variable of a loop and a name outside of it; rename the variable");
-        return Err(TemplateError::at(source, 0, message));
+        let message = format!("`{name}` is the variable of a loop and a name outside of it");
+        return Err(TemplateError::at(source, 0, words(message, "rename the variable")));
     }
     let Find { mut found, optional, .. } = find;
     if !optional.is_empty() {
@@ -119,8 +120,8 @@ struct Find<'t, 's> {
 }
 
 impl<'s> Find<'_, 's> {
-    fn refuse<T>(&self, span: Span, message: impl Into<String>) -> Result<T, TemplateError> {
-        Err(TemplateError::at(self.source, span.start_offset as usize, message))
+    fn refuse<T>(&self, span: Span, words: Words) -> Result<T, TemplateError> {
+        Err(TemplateError::at(self.source, span.start_offset as usize, words))
     }
 
     fn statement(&mut self, statement: &Stmt<'s>) -> Result<(), TemplateError> {
@@ -155,15 +156,25 @@ impl<'s> Find<'_, 's> {
     fn target(&mut self, target: &Expr<'s>) -> Result<(), TemplateError> {
         match target {
             Expr::Var(name) if NAMES.contains(&name.id) || name.id == "loop" => {
-                self.refuse(name.span(), format!("`{}` has a meaning of its own; rename the variable", name.id))
+                let message = format!("`{}` has a meaning of its own", name.id);
+                self.refuse(name.span(), words(message, "rename the variable"))
             }
             Expr::Var(name) => {
-                self.locals.push(name.id);
                 self.every_local.insert(name.id);
+                if self.every_local.len() > MAX_LOCALS {
+                    let message = format!("more than {MAX_LOCALS} different loop variables in one template");
+                    return self.refuse(name.span(), words(message, super::restrictions::MOVE));
+                }
+                if !self.locals.contains(&name.id) {
+                    self.locals.push(name.id);
+                }
                 Ok(())
             }
             Expr::List(list) => list.items.iter().try_for_each(|item| self.target(item)),
-            other => self.refuse(other.span(), "the variable of a loop is a name, or names with commas between"),
+            other => {
+                let message = "the variable of a loop is a name, or names with commas between";
+                self.refuse(other.span(), words(message, "write `{% for x in … %}` or `{% for key, value in … %}`"))
+            }
         }
     }
 
@@ -220,8 +231,10 @@ impl<'s> Find<'_, 's> {
     fn unclear_variable<T>(&self, span: Span) -> Result<T, TemplateError> {
         self.refuse(
             span,
-            "name the variable literally, as `var.value.KEY`, `var.json.KEY` or `var.value.get('KEY', default)`, \
-             so that Tradewind knows what to load",
+            words(
+                "it is not known before the run which variable this reads",
+                "name the variable literally, as `var.value.KEY`, `var.json.KEY` or `var.value.get('KEY', default)`",
+            ),
         )
     }
 
@@ -262,19 +275,23 @@ impl<'s> Find<'_, 's> {
     }
 
     fn task(&self, expr: &Expr<'_>, steps: &[Step<'_, '_>]) -> Result<String, TemplateError> {
-        let literal = "name the task literally, so that Tradewind knows what the template waits for";
+        let unclear = || {
+            words(
+                "it is not known before the run which task's output this reads",
+                "name the task literally, as `tasks.extract.output`",
+            )
+        };
         let constant = steps.iter().take_while(|step| step.text().is_some()).count();
         match output_step(steps).map(|end| &steps[..end - 1]) {
             Some(id) => match task_id(id) {
                 Some(id) => Ok(id),
-                None => self.refuse(expr.span(), literal),
+                None => self.refuse(expr.span(), unclear()),
             },
-            None if constant < steps.len() || steps.is_empty() => self.refuse(expr.span(), literal),
+            None if constant < steps.len() || steps.is_empty() => self.refuse(expr.span(), unclear()),
             None => {
                 let id = task_id(steps).unwrap_or_default();
-                let message =
-                    format!("`tasks.{id}` is the task; of a task only the output can be read: `tasks.{id}.output`");
-                self.refuse(expr.span(), message)
+                let message = format!("`tasks.{id}` is the task, and of a task only the output can be read");
+                self.refuse(expr.span(), words(message, format!("write `tasks.{id}.output`")))
             }
         }
     }
@@ -282,32 +299,4 @@ impl<'s> Find<'_, 's> {
 
 fn is_variable_kind(step: &Step<'_, '_>) -> bool {
     matches!(step.text(), Some("value" | "json"))
-}
-
-/// The most similar name, if one is similar enough to be meant.
-pub(super) fn closest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    let limit = (name.chars().count() / 3).clamp(1, 3);
-    known
-        .filter(|candidate| candidate.len().abs_diff(name.len()) <= 4 * limit && candidate.len() < 200)
-        .take(1_000)
-        .map(|candidate| (distance(name, candidate), candidate))
-        .filter(|(distance, _)| *distance <= limit)
-        .min()
-        .map(|(_, candidate)| candidate)
-}
-
-/// Letters to add, take away or replace.
-fn distance(left: &str, right: &str) -> usize {
-    let right = right.chars().collect::<Vec<_>>();
-    let mut row = (0..=right.len()).collect::<Vec<_>>();
-    for (i, a) in left.chars().enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, b) in right.iter().enumerate() {
-            let replaced = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[right.len()]
 }

@@ -12,9 +12,13 @@ use super::json;
 use super::operators::Meter;
 use super::parse::{Compiled, Template};
 use super::program::Program;
-use super::references::{Path, closest};
+use super::references::Path;
 use super::scope::{Output, Root, Scope};
 use super::{Bounds, NAMES};
+use crate::dag::finding::closest;
+
+/// Paths that are looked at again to say which of them is not there: no fuel pays for that.
+const MAX_EXPLAINED: usize = 100;
 
 /// What a template came to.
 pub(super) enum Rendered {
@@ -73,18 +77,25 @@ impl<'a> Evaluation<'a> {
                 self.take(output.text().as_str().len())?;
                 return Ok(Rendered::Output(Arc::clone(output)));
             }
-            Compiled::Path(path) => self.walk(path).map_err(|(error, _)| error)?,
+            Compiled::Path(path) => {
+                self.spend(1 + path.steps.len() as u64)?;
+                self.walk(path).map_err(|(error, _)| error)?
+            }
             Compiled::Value(program) => self.run(program)?.0.ok_or_else(undefined)?,
             Compiled::Text(program) => return Ok(Rendered::Value(self.run(program)?.1.into())),
         };
         json::to_value(&value, self.meter()).map(Rendered::Value)
     }
 
+    /// Pays for what is done without the virtual machine.
+    fn spend(&self, fuel: u64) -> Result<(), RenderError> {
+        self.spent.set(self.spent.get() + fuel);
+        if self.spent.get() > self.bounds.fuel { Err(out_of_fuel(self.bounds)) } else { Ok(()) }
+    }
+
     /// Runs a program: the value it leaves, and the text it writes.
     fn run(&self, program: &Program) -> Result<(Option<Value>, String), RenderError> {
-        if self.spent.get() >= self.bounds.fuel {
-            return Err(out_of_fuel(self.bounds));
-        }
+        self.spend(1)?;
         let mut text = String::new();
         environment::with_fuel(self.bounds.fuel, |environment| {
             let mut output = make_string_output(&mut text);
@@ -133,7 +144,8 @@ impl<'a> Evaluation<'a> {
     /// Says which expression, and of what is undefined what it is and what may have been meant.
     fn explain(&self, template: &Template, mut error: RenderError) -> RenderError {
         let missing = || {
-            let (path, done) = template.paths.iter().find_map(|path| Some((path, self.missing(path)?)))?;
+            let mut paths = template.paths.iter().take(MAX_EXPLAINED);
+            let (path, done) = paths.find_map(|path| Some((path, self.missing(path)?)))?;
             Some(self.missing_message(path, done))
         };
         match error.kind {

@@ -3,9 +3,9 @@
 use minijinja::machinery::ast::{BinOpKind, CallArg, Expr, Stmt};
 use minijinja::machinery::{Span, Token, tokenize};
 
-use super::environment;
-use super::errors::TemplateError;
-use super::syntax::each_part;
+use super::errors::{TemplateError, Words, words};
+use super::syntax::{self, each_part};
+use super::{environment, foreign};
 
 const MAX_TAGS: usize = 256;
 /// Operators, dots, brackets and filters in one tag: the syntax tree is as deep as they are many, and it is
@@ -14,7 +14,7 @@ const MAX_LINKS: usize = 256;
 const MAX_JOINED: usize = 16;
 const MAX_NESTED_BLOCKS: usize = 8;
 
-const MOVE: &str = "a template reads, it does not compute: move this into the task's code";
+pub(super) const MOVE: &str = "a template reads, it does not compute: move this into the task's code";
 
 /// Looks at the tokens, before a syntax tree is built that might be too deep to be dropped.
 pub(super) fn check_tokens(source: &str) -> Result<(), TemplateError> {
@@ -26,8 +26,7 @@ pub(super) fn check_tokens(source: &str) -> Result<(), TemplateError> {
             token if makes_deeper(&token) => links += 1,
             _ => {}
         }
-        let too_many =
-            |what: &str| Err(TemplateError::at(source, span.start_offset as usize, format!("{what}; {MOVE}")));
+        let too_many = |what: &str| Err(TemplateError::at(source, span.start_offset as usize, words(what, MOVE)));
         if tags > MAX_TAGS {
             return too_many(&format!("more than {MAX_TAGS} tags in one template"));
         }
@@ -67,12 +66,13 @@ struct Check<'s> {
 }
 
 impl Check<'_> {
-    fn refuse<T>(&self, span: Span, message: impl Into<String>) -> Result<T, TemplateError> {
-        Err(TemplateError::at(self.source, span.start_offset as usize, message))
+    fn refuse<T>(&self, span: Span, words: Words) -> Result<T, TemplateError> {
+        Err(TemplateError::at(self.source, span.start_offset as usize, words))
     }
 
     fn statement(&self, statement: &Stmt<'_>, depth: usize) -> Result<(), TemplateError> {
-        let refused = |span: Span, what: &str| self.refuse(span, format!("`{{% {what} %}}` is not supported; {MOVE}"));
+        let refused =
+            |span: Span, what: &str| self.refuse(span, words(format!("`{{% {what} %}}` is not supported"), MOVE));
         match statement {
             Stmt::Template(template) => self.body(&template.children, depth),
             Stmt::EmitRaw(_) => Ok(()),
@@ -110,7 +110,7 @@ impl Check<'_> {
 
     fn deeper(&self, span: Span, depth: usize) -> Result<(), TemplateError> {
         if depth >= MAX_NESTED_BLOCKS {
-            return self.refuse(span, format!("more than {MAX_NESTED_BLOCKS} blocks inside each other; {MOVE}"));
+            return self.refuse(span, words(format!("more than {MAX_NESTED_BLOCKS} blocks inside each other"), MOVE));
         }
         Ok(())
     }
@@ -127,27 +127,28 @@ impl Check<'_> {
                 BinOpKind::Concat | BinOpKind::Add => {
                     *joined += 1;
                     if *joined > MAX_JOINED {
-                        let message = format!("more than {MAX_JOINED} `~` and `+` in one expression; {MOVE}");
-                        return self.refuse(op.span(), message);
+                        let message = format!("more than {MAX_JOINED} `~` and `+` in one expression");
+                        return self.refuse(op.span(), words(message, MOVE));
                     }
                 }
                 BinOpKind::Mul | BinOpKind::Pow if is_repeatable(&op.left) || is_repeatable(&op.right) => {
-                    return self.refuse(op.span(), format!("`*` takes numbers and does not repeat; {MOVE}"));
+                    return self.refuse(op.span(), words("`*` takes numbers and does not repeat", MOVE));
                 }
                 _ => {}
             },
             Expr::Compare(compare) if compare.ops.len() > 1 => {
-                return self.refuse(compare.span(), "comparisons in a row are not supported; write `a < b and b < c`");
+                let message = "comparisons in a row are not supported";
+                return self.refuse(compare.span(), words(message, "write `a < b and b < c`"));
             }
             Expr::Filter(filter) => {
                 if !environment::has_filter(filter.name) {
-                    return self.refuse(filter.span(), unknown("filter", filter.name, environment::FILTERS));
+                    return self.refuse(filter.span(), foreign::filter(filter.name));
                 }
                 self.arguments(filter.span(), &filter.args)?;
             }
             Expr::Test(test) => {
                 if !environment::TESTS.contains(&test.name) {
-                    return self.refuse(test.span(), unknown("test", test.name, environment::TESTS));
+                    return self.refuse(test.span(), foreign::test(test.name));
                 }
                 self.arguments(test.span(), &test.args)?;
             }
@@ -155,14 +156,13 @@ impl Check<'_> {
                 self.arguments(call.span(), &call.args)?;
                 match &call.expr {
                     Expr::Var(name) if environment::FUNCTIONS.contains(&name.id) => {}
-                    Expr::Var(name) => {
-                        return self.refuse(call.span(), unknown("function", name.id, environment::FUNCTIONS));
-                    }
+                    Expr::Var(name) => return self.refuse(call.span(), foreign::function(name.id)),
                     Expr::GetAttr(get) if environment::METHODS.contains(&get.name) => {}
                     Expr::GetAttr(get) => {
-                        return self.refuse(call.span(), unknown("method", get.name, environment::METHODS));
+                        let on = syntax::path(&get.expr).map(|(root, _)| root);
+                        return self.refuse(call.span(), foreign::method(on, get.name, &call.args));
                     }
-                    _ => return self.refuse(call.span(), format!("only functions can be called; {MOVE}")),
+                    _ => return self.refuse(call.span(), words("only functions can be called", MOVE)),
                 }
             }
             _ => {}
@@ -178,8 +178,8 @@ impl Check<'_> {
 
     fn arguments(&self, span: Span, arguments: &[CallArg<'_>]) -> Result<(), TemplateError> {
         if arguments.iter().any(|argument| matches!(argument, CallArg::PosSplat(_) | CallArg::KwargSplat(_))) {
-            return self
-                .refuse(span, "`*` and `**` before an argument are not supported; write the arguments one by one");
+            let message = "`*` and `**` before an argument are not supported";
+            return self.refuse(span, words(message, "write the arguments one by one"));
         }
         Ok(())
     }
@@ -190,12 +190,5 @@ fn is_repeatable(expr: &Expr<'_>) -> bool {
         Expr::List(_) | Expr::Tuple(_) | Expr::Map(_) => true,
         Expr::Const(constant) => !constant.value.is_number(),
         _ => false,
-    }
-}
-
-fn unknown(what: &str, name: &str, known: &[&str]) -> String {
-    match super::references::closest(name, known.iter().copied()) {
-        Some(near) => format!("there is no {what} `{name}` in templates; did you mean `{near}`?"),
-        None => format!("there is no {what} `{name}` in templates; there are: {}", known.join(", ")),
     }
 }
