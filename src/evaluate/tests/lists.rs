@@ -159,13 +159,34 @@ fn a_hundred_thousand_elements_are_cut_in_windows() {
 #[test]
 fn large_elements_are_cut_a_few_at_a_time() {
     let text = "x".repeat(1 << 20);
-    let found = list(expand(json!([["a", [text, text]], ["n", (0..1_000).collect::<Value>()]]))).unwrap();
-    assert_eq!((found.total, found.elements.len()), (2_000, 8));
+    let found = list(expand(json!([["a", [text, text]], ["n", (0..400).collect::<Value>()]]))).unwrap();
+    assert_eq!((found.total, found.elements.len()), (800, 8));
     let kept = KeptList::parse(&found.kept).unwrap();
-    assert_eq!(kept.slice(1_999, 10).len(), 1);
+    assert_eq!(kept.slice(799, 10).len(), 1);
     let huge = "x".repeat(5 << 20);
     let error = list(expand(json!([["a", [huge]], ["b", [huge]]]))).err().unwrap();
     assert!(error.contains("more than 8388608 bytes come out"), "{error}");
+}
+
+#[test]
+fn all_elements_together_have_a_limit() {
+    let text = "x".repeat(1 << 20);
+    let numbers = |count: u32| (0..count).collect::<Value>();
+    let all = |count: u32| list(expand(json!([["a", [&text]], ["n", numbers(count)]])));
+    let found = all(1_000).unwrap();
+    let kept = KeptList::parse(&found.kept).unwrap();
+    let exactly: usize = (0..1_000).map(|index| kept.slice(index, 1)[0].as_str().len()).sum();
+    assert_eq!(kept.bytes_of_elements(), exactly as u64 - 1_000, "without the braces, and the last has no comma");
+    let error = all(1_100).err().unwrap();
+    let words = "`expand` of task `parse`: its 1100 elements come to 115";
+    assert!(error.contains(words) && error.contains("the limit is 1073741824"), "{error}");
+    for (keys, bytes) in [
+        (zip(json!([["a", ["xx", "y"]], ["b", [1, 23]]])), 2 * 10 + 7 + 3),
+        (kwargs(json!([{"x": 1}, {}])), 7 + 2),
+        (expand(json!([["a", []], ["b", [1]]])), 0),
+    ] {
+        assert_eq!(KeptList::parse(&list(keys).unwrap().kept).unwrap().bytes_of_elements(), bytes);
+    }
 }
 
 #[test]
