@@ -472,6 +472,7 @@ impl Turn {
         let Some(InFlight { batch: number, acks, starts, evaluations }) = self.in_flight.take() else { return };
         let tasks = &batch.changes.tasks;
         self.engine.committed(number, &batch.changes);
+        self.evaluator.inputs().committed(&batch.changes);
         self.shared.commits.send_replace(number);
         self.shared.metrics.committed(tasks.len());
         self.count(&batch.changes.events);

@@ -401,6 +401,19 @@ impl Reader<'_> {
         Ok(total_of(self.connection, run, scope)?.unwrap_or(0))
     }
 
+    /// The bytes of what the instances of a mapped task left: of those that succeeded.
+    pub fn bytes_of_results(&self, run: RunId, node: u32) -> Result<u64, ReadError> {
+        // `octet_length` does not read the text.
+        let bytes: i64 = self
+            .connection
+            .prepare_cached(
+                "SELECT coalesce(sum(coalesce(result_bytes, octet_length(result))), 0) FROM tasks INDEXED BY tasks_of_run
+                 WHERE run = ?1 AND node = ?2 AND map_index IS NOT NULL AND state = ?3",
+            )?
+            .query_row(params![run.as_u64() as i64, node, TaskState::Success.code()], |row| row.get(0))?;
+        Ok(bytes as u64)
+    }
+
     /// What the instances of a mapped task left, by their place in the list: those that succeeded.
     /// Err: how many bytes they have, if these are more than `most`.
     pub fn results_of(

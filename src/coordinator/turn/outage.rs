@@ -57,7 +57,7 @@ impl Turn {
         let paged = self.page_in(now);
         let variables = paged.and_then(|()| self.history.variables());
         match variables {
-            Ok(variables) => self.evaluator.inputs().set_variables(variables),
+            Ok(variables) => self.evaluator.inputs().begin(variables),
             Err(error) => return self.fail(error, now),
         }
         for (task, fence) in running {
