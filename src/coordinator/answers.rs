@@ -13,7 +13,7 @@ use crate::model::{RunId, TaskId, TaskRecord, Timestamp};
 
 use super::graph::{
     Applied, ClearError, ClearReply, ClearedInstance, DagChangeError, DagReply, RunChangeError, RunReply, TriggerError,
-    TriggerReply,
+    TriggerReply, VariableReply,
 };
 use super::{ChangeError, ChangeReply, CommitFailed, SubmitError, Submitted};
 
@@ -113,6 +113,9 @@ pub(super) enum Ack {
     Dag {
         reply: DagReply,
     },
+    Variable {
+        reply: VariableReply,
+    },
     /// A run was accepted, or there was one already.
     Triggered {
         id: RunId,
@@ -151,6 +154,7 @@ impl Ack {
             }
             Ack::Modules { reply } => drop(reply.send(Err(CommitFailed(reason.into())))),
             Ack::Applied { reply, .. } => drop(reply.send(Err(CommitFailed(reason.into())))),
+            Ack::Variable { reply } => drop(reply.send(Err(CommitFailed(reason.into()).into()))),
             Ack::Dag { reply } => drop(reply.send(Err(DagChangeError::Unavailable { reason: reason.into() }))),
             Ack::Triggered { reply, .. } | Ack::TriggerRefused { reply, .. } => {
                 drop(reply.send(Err(TriggerError::Unavailable { reason: reason.into() })));

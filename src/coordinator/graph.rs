@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::dag::{Definition, Plan};
 use crate::model::run::Instance;
-use crate::model::variable::Variable;
+use crate::model::variable::{Full, Variable};
 use crate::model::{DagId, Digest, Json, RunId, RunName, RunRecord, TaskId, TaskName, TaskState, Timestamp};
 use crate::store::Noted;
 
@@ -64,6 +64,14 @@ pub enum TriggerError {
     ModuleGone(Digest),
     #[error("{reason}")]
     Unavailable { reason: String },
+}
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum VariableError {
+    #[error(transparent)]
+    Full(#[from] Full),
+    #[error(transparent)]
+    Failed(#[from] CommitFailed),
 }
 
 #[derive(Debug, Clone, thiserror::Error)]
@@ -175,7 +183,7 @@ pub(crate) enum GraphMessage {
         key: String,
         value: Option<Variable>,
         by: Arc<str>,
-        reply: oneshot::Sender<Result<(), CommitFailed>>,
+        reply: VariableReply,
     },
     /// The answer to a question of the engine's.
     Evaluated(crate::engine::Command),
@@ -194,6 +202,7 @@ pub(crate) enum Clearing {
 }
 
 pub(crate) type ClearReply = oneshot::Sender<Result<Cleared, ClearError>>;
+pub(crate) type VariableReply = oneshot::Sender<Result<(), VariableError>>;
 pub(crate) type DagReply = oneshot::Sender<Result<(), DagChangeError>>;
 pub(crate) type TriggerReply = oneshot::Sender<Result<Triggered, TriggerError>>;
 pub(crate) type RunReply = oneshot::Sender<Result<Arc<RunRecord>, RunChangeError>>;
@@ -264,9 +273,9 @@ impl Coordinator {
     }
 
     /// Sets a variable, or with none takes it away.
-    pub async fn set_variable(&self, key: String, value: Option<Variable>, by: Arc<str>) -> Result<(), CommitFailed> {
+    pub async fn set_variable(&self, key: String, value: Option<Variable>, by: Arc<str>) -> Result<(), VariableError> {
         let answer = self.tell(|reply| GraphMessage::SetVariable { key, value, by, reply }).await;
-        answer.unwrap_or_else(|| Err(CommitFailed(STOPPING.into())))
+        answer.unwrap_or_else(|| Err(CommitFailed(STOPPING.into()).into()))
     }
 
     /// None: the coordinator ends.

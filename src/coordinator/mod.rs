@@ -36,7 +36,7 @@ use answers::ReplyTo;
 use evaluator::Evaluator;
 pub use graph::{
     Applied, ClearError, ClearRequest, Cleared, ClearedInstance, DagChangeError, NewVersion, RunChangeError,
-    TriggerError, TriggerRun, Triggered,
+    TriggerError, TriggerRun, Triggered, VariableError,
 };
 pub use inputs::{FetchError, Fetched, InputSource};
 pub(crate) use mailbox::Mailbox;
