@@ -328,7 +328,7 @@ fn read(loaded: std::io::Result<bytes::Bytes>, whose: impl Fn() -> (String, Stri
 
 fn damaged((what, remedy): (String, String), error: &dyn std::fmt::Display) -> FetchError {
     let reason = format!("{what} cannot be read any more: {error}; restore it from a backup, or {remedy}");
-    tracing::error!(reason, "something that was kept is damaged");
+    tracing::warn!(reason, "something that was kept is damaged");
     FetchError::Damaged(reason)
 }
 

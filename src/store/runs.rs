@@ -255,8 +255,10 @@ impl History {
             let state = state(row, 3)?;
             let map_index: Option<u32> = row.get(2)?;
             let result_matters = state.is_final() && (node.is_read || node.choice != crate::dag::plan::Choice::None);
+            // Of an instance that is over, only others of its group want to know what it was given.
+            let is_done_with = state.is_final() && plan.scope(node.scope).nodes.len() == 1;
             let element = match map_index {
-                Some(_) if node.scope != ROOT => Some(Element {
+                Some(_) if node.scope != ROOT && !is_done_with => Some(Element {
                     input: json(row, 5)?.unwrap_or_else(Json::null),
                     label: row.get::<_, Option<String>>(4)?.map(Into::into),
                 }),
