@@ -369,7 +369,7 @@ fn random_bytes() -> io::Result<[u8; 32]> {
 
 /// Removes files that retention has left without a name, and first those that a
 /// former life left so. A segment that cannot be removed now is met again at the
-/// next start; a result that cannot is left, and the log says so.
+/// next start; a result or a list that cannot is left, and the log says so.
 async fn remove_unnamed(
     mut swept: mpsc::UnboundedReceiver<Swept>,
     artifacts: Artifacts,
@@ -381,11 +381,16 @@ async fn remove_unnamed(
         Ok(unnamed) => segments.remove(&unnamed),
         Err(error) => tracing::warn!(%error, "log segments of a former life could not be looked through"),
     }
-    while let Some(Swept { artifacts: tasks, segments: emptied, .. }) = swept.recv().await {
+    while let Some(Swept { artifacts: tasks, runs, segments: emptied, .. }) = swept.recv().await {
         segments.remove(&emptied);
         for (task, last_fence) in tasks {
             if let Err(error) = artifacts.delete_results(task, last_fence).await {
                 tracing::warn!(%task, %error, "a result could not be removed");
+            }
+        }
+        for run in runs {
+            if let Err(error) = artifacts.delete_lists(run).await {
+                tracing::warn!(%run, %error, "the lists of a run could not be removed");
             }
         }
     }

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use serde::{Deserialize, Serialize};
 
-use crate::coordinator::VariableSet;
+use crate::coordinator::{VariableError, VariableSet};
 use crate::model::Timestamp;
 use crate::model::variable::{VALUE_BYTES, Variable as Value, check_key};
 use crate::store::dag_reads::VariableRow;
@@ -81,7 +81,7 @@ pub async fn show(api: State<Api>, Key(key): Key, _: NoQuery) -> Result<axum::Js
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VariableRequest {
-    /// Text of at most 64 KiB.
+    /// Text of at most 64 KiB. All variables together: 10 000, and 16 MiB.
     value: String,
     /// At most 1 000 characters. Default none.
     description: Option<String>,
@@ -133,5 +133,10 @@ pub async fn delete(api: State<Api>, principal: Principal, Key(key): Key, _: NoQ
 
 async fn set(api: &Api, principal: &Principal, key: &str, value: Option<Value>) -> Result<VariableSet, Problem> {
     let set = api.coordinator.set_variable(key.to_owned(), value, principal.name().clone()).await;
-    set.map_err(|error| not_committed(&format!("variable `{key}` was not changed"), error))
+    set.map_err(|error| match error {
+        VariableError::Full(full) => {
+            Problem::invalid("/value", full.to_string(), "take away variables that nothing reads, or make some shorter")
+        }
+        VariableError::Failed(error) => not_committed(&format!("variable `{key}` was not changed"), error),
+    })
 }

@@ -156,7 +156,7 @@ impl Ack {
             }
             Ack::Modules { reply } => drop(reply.send(Err(CommitFailed(reason.into())))),
             Ack::Applied { reply, .. } => drop(reply.send(Err(CommitFailed(reason.into())))),
-            Ack::Variable { reply, .. } => drop(reply.send(Err(CommitFailed(reason.into())))),
+            Ack::Variable { reply, .. } => drop(reply.send(Err(CommitFailed(reason.into()).into()))),
             Ack::Dag { reply } => drop(reply.send(Err(DagChangeError::Unavailable { reason: reason.into() }))),
             Ack::Triggered { reply, .. } | Ack::TriggerRefused { reply, .. } => {
                 drop(reply.send(Err(TriggerError::Unavailable { reason: reason.into() })));

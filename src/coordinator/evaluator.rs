@@ -1,7 +1,8 @@
 //! Answers the engine's questions about runs: conditions, and what tasks are mapped over.
 //!
 //! Outputs are fetched and templates evaluated away from the coordinator's thread; the answer comes
-//! back as a letter. That something cannot be read is our failure: the question is asked again.
+//! back as a letter. That something cannot be read now is our failure: the question is asked again,
+//! after ever longer pauses. What is damaged is not: that is the answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,18 +11,19 @@ use tokio::sync::Semaphore;
 
 use crate::engine::Command;
 use crate::engine::graph::{Evaluated, Evaluation, Question};
-use crate::evaluate::{Inputs, KeptList, evaluate};
+use crate::evaluate::{KeptList, evaluate};
 use crate::model::TaskError;
 
 use super::graph::GraphMessage;
-use super::inputs::{FetchError, InputSource};
+use super::inputs::{FetchError, Fetched, InputSource};
 use super::{Message, Shared};
 
-/// Questions answered at once that need what lies in the store: each may hold 256 MiB of outputs.
+/// Questions answered at once that read outputs or make lists: these take memory.
 const AT_ONCE: usize = 8;
 
-/// Pause before a question is tried again.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Pauses before a question is tried again; each is twice the one before.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 #[derive(Clone)]
 pub(super) struct Evaluator {
@@ -51,15 +53,17 @@ impl Evaluator {
     async fn answer_one(self, question: Evaluation) {
         let (run, ticket, about) = (question.run, question.ticket, question.about);
         let question = Arc::new(question);
+        let mut pause = FIRST_PAUSE;
         let answer = loop {
             match self.try_answer(&question).await {
                 Ok(answer) => break answer,
-                Err(error @ FetchError::TooLarge { .. }) => {
+                Err(error @ (FetchError::TooLarge { .. } | FetchError::Damaged(_))) => {
                     break Evaluated::Failed(Arc::new(TaskError::message(error.to_string())));
                 }
                 Err(FetchError::Unavailable(reason)) => {
-                    tracing::warn!(%run, reason, "a question about a run could not be answered; it will be tried again");
-                    tokio::time::sleep(PAUSE).await;
+                    tracing::warn!(%run, reason, ?pause, "a question about a run could not be answered; it will be tried again");
+                    tokio::time::sleep(pause).await;
+                    pause = (2 * pause).min(LONGEST_PAUSE);
                 }
             }
         };
@@ -68,25 +72,23 @@ impl Evaluator {
     }
 
     async fn try_answer(&self, question: &Arc<Evaluation>) -> Result<Evaluated, FetchError> {
-        let fetches = question.outputs.iter().any(|(_, output)| output.is_in_store());
-        let _room = match fetches {
-            true => Some(self.room.acquire().await.map_err(|error| FetchError::Unavailable(error.to_string()))?),
-            false => None,
+        let is_small = matches!(question.question, Question::Condition { .. })
+            && !question.outputs.iter().any(|(_, output)| output.is_in_store());
+        let _room = match is_small {
+            true => None,
+            false => Some(self.room.acquire().await.map_err(|error| FetchError::Unavailable(error.to_string()))?),
         };
+        let Evaluation { run, plan, .. } = &**question;
         let list = match &question.question {
-            Question::Elements { scope, list, .. } => Some(self.inputs.list(question.run, *scope, list).await?),
+            Question::Elements { scope, list, .. } => Some(self.inputs.list(*run, plan, *scope, list).await?),
             Question::Condition { .. } | Question::List { .. } => None,
         };
-        let inputs = self.inputs.fetch(question.run, &question.plan, &question.outputs).await?;
-        let answer = self.evaluate_aside(question.clone(), inputs, list).await?;
+        let fetched = self.inputs.fetch(*run, plan, &question.outputs).await?;
+        let answer = self.evaluate_aside(question.clone(), fetched, list).await?;
         match (answer, &question.question) {
             (Evaluated::List { total, list, elements }, Question::List { scope }) => {
-                let list = self.inputs.keep_list(question.run, *scope, list).await?;
+                let list = self.inputs.keep_list(*run, *scope, list).await?;
                 Ok(Evaluated::List { total, list, elements })
-            }
-            // The list is there and was read: what is wrong with it is ours.
-            (Evaluated::Failed(error), Question::Elements { .. }) => {
-                Err(FetchError::Unavailable(error.message.clone()))
             }
             (answer, _) => Ok(answer),
         }
@@ -95,11 +97,19 @@ impl Evaluator {
     async fn evaluate_aside(
         &self,
         question: Arc<Evaluation>,
-        inputs: Inputs,
+        fetched: Fetched,
         list: Option<Arc<KeptList>>,
     ) -> Result<Evaluated, FetchError> {
         // Templates may work for tens of milliseconds.
-        let work = self.runtime.spawn_blocking(move || evaluate(&question, &inputs, list));
-        work.await.map_err(|error| FetchError::Unavailable(error.to_string()))
+        let work = self.runtime.spawn_blocking(move || evaluate(&question, &fetched.inputs, list));
+        match work.await {
+            Ok(answer) => Ok(answer),
+            // It would do so again.
+            Err(error) if error.is_panic() => {
+                let reason = "its templates cannot be evaluated, by a defect of the server; the server's log says more";
+                Ok(Evaluated::Failed(Arc::new(TaskError::message(reason))))
+            }
+            Err(error) => Err(FetchError::Unavailable(error.to_string())),
+        }
     }
 }

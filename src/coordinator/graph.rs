@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::dag::{Definition, Plan};
 use crate::model::run::Instance;
-use crate::model::variable::Variable;
+use crate::model::variable::{Full, Variable};
 use crate::model::{DagId, Digest, Json, RunId, RunName, RunRecord, TaskId, TaskName, TaskState, Timestamp};
 use crate::store::NoteChange;
 
@@ -81,6 +81,14 @@ pub struct VariableSet {
     /// Whether there was a variable of this key just before.
     pub existed: bool,
     pub at: Timestamp,
+}
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum VariableError {
+    #[error(transparent)]
+    Full(#[from] Full),
+    #[error(transparent)]
+    Failed(#[from] CommitFailed),
 }
 
 #[derive(Debug, Clone, thiserror::Error)]
@@ -211,7 +219,7 @@ pub(crate) enum Clearing {
 }
 
 pub(crate) type ClearReply = oneshot::Sender<Result<Cleared, ClearError>>;
-pub(crate) type VariableReply = oneshot::Sender<Result<VariableSet, CommitFailed>>;
+pub(crate) type VariableReply = oneshot::Sender<Result<VariableSet, VariableError>>;
 pub(crate) type DagReply = oneshot::Sender<Result<(), DagChangeError>>;
 pub(crate) type TriggerReply = oneshot::Sender<Result<Triggered, TriggerError>>;
 pub(crate) type RunReply = oneshot::Sender<Result<Arc<RunRecord>, RunChangeError>>;
@@ -294,9 +302,9 @@ impl Coordinator {
         key: String,
         value: Option<Variable>,
         by: Arc<str>,
-    ) -> Result<VariableSet, CommitFailed> {
+    ) -> Result<VariableSet, VariableError> {
         let answer = self.tell(|reply| GraphMessage::SetVariable { key, value, by, reply }).await;
-        answer.unwrap_or_else(|| Err(CommitFailed(STOPPING.into())))
+        answer.unwrap_or_else(|| Err(CommitFailed(STOPPING.into()).into()))
     }
 
     /// None: the coordinator ends.

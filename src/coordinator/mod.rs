@@ -38,9 +38,9 @@ use answers::ReplyTo;
 use evaluator::Evaluator;
 pub use graph::{
     Applied, ClearError, ClearRequest, Cleared, ClearedInstance, DagChangeError, Existed, NewVersion, RunChangeError,
-    TriggerError, TriggerRun, Triggered, VariableSet,
+    TriggerError, TriggerRun, Triggered, VariableError, VariableSet,
 };
-pub use inputs::{FetchError, InputSource};
+pub use inputs::{FetchError, Fetched, InputSource};
 pub(crate) use mailbox::Mailbox;
 pub use modules::{
     DeleteError, ModuleError, ModuleRef, Modules, ModulesSettings, Naming, NotAModuleRef, NotFound, Received,
@@ -274,7 +274,7 @@ impl Coordinator {
         let history = data.history()?;
         self.shared.plans.read_from(reads);
         let inputs = worker.inputs().clone();
-        inputs.set_variables(history.variables()?);
+        inputs.begin(history.variables()?);
         let evaluator = Evaluator::new(self.shared.clone(), inputs, tokio::runtime::Handle::current());
         let (key, unclean) = writer::UNCLEAN;
         if writer.meta(key).as_deref() == Some(unclean) {

@@ -73,7 +73,7 @@ impl Sweeper {
         let goes_on = swept.next.is_some() || swept.more_keys;
         self.next = now + if goes_on { STEP_PAUSE } else { self.settings.interval };
         if let Some(unnamed) = &self.settings.unnamed
-            && (!swept.artifacts.is_empty() || !swept.segments.is_empty())
+            && (!swept.artifacts.is_empty() || !swept.runs.is_empty() || !swept.segments.is_empty())
         {
             // The remover lives as long as the server.
             let _ = unnamed.send(swept);

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::engine::graph::Evaluation;
 use crate::engine::{Answer, Assignment, Command, Ending, Engine, EventKind, EventRow, HostId, Once, PageRequest};
+use crate::model::variable::Stock;
 use crate::model::{Digest, TaskId, Timestamp};
 use crate::store::{Batch, CommitError, History};
 use crate::worker::LocalWorker;
@@ -46,6 +47,8 @@ pub(super) struct Turn {
     pending: Batch,
     clearings: Clearings,
     versions_under_way: VersionsUnderWay,
+    /// As they will be when all that was accepted is stored.
+    variables: Stock,
     run_waiters: RunWaiters,
     waiters: Waiters,
     postman: Postman,
@@ -106,7 +109,9 @@ impl Turn {
         evaluator: Evaluator,
     ) -> Result<Self, CommitError> {
         let engine = Engine::load(settings.engine.clone(), history.overview()?);
+        let variables = Stock::of(&history.variables()?);
         let mut turn = Self {
+            variables,
             sweeper: Sweeper::new(settings.retention.clone()),
             settings,
             shared,
@@ -475,6 +480,7 @@ impl Turn {
         let tasks = &batch.changes.tasks;
         self.engine.committed(number, &batch.changes);
         self.shared.followed.committed(&batch.changes);
+        self.evaluator.inputs().committed(&batch.changes);
         self.shared.metrics.committed(tasks.len());
         self.count(&batch.changes.events);
         if !starts.is_empty() {

@@ -1,11 +1,10 @@
 //! Whether a task's `when` holds.
 
-use serde_json::Value;
-
 use crate::dag::plan::NodeIndex;
 use crate::dag::template::Instance;
 use crate::engine::graph::{Evaluated, Evaluation};
 use crate::model::TaskError;
+use crate::model::json::is_true;
 
 use super::{Inputs, failure, reading};
 
@@ -26,16 +25,4 @@ pub(super) fn evaluate(
     };
     let value = when.render(&scope).map_err(|error| failure(format!("`when` of task `{task_id}`: {error}")))?;
     Ok(Evaluated::Condition(is_true(&value)))
-}
-
-/// As Python and Jinja see it: nothing, zero and what is empty are false. The text `false` is not empty.
-fn is_true(value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::Bool(value) => *value,
-        Value::Number(number) => number.as_f64() != Some(0.0),
-        Value::String(text) => !text.is_empty(),
-        Value::Array(items) => !items.is_empty(),
-        Value::Object(members) => !members.is_empty(),
-    }
 }

@@ -48,22 +48,42 @@ pub(super) fn evaluate(
 /// Elements from this one on; see `KeptList::slice`.
 pub(super) fn cut(expansion: &Expansion, run: &Scope, kept: &KeptList, from: u32, count: usize) -> Vec<Element> {
     let elements = kept.slice(from, count).into_iter().zip(from..);
+    let mut without_label = None;
     let labelled = elements.map(|(input, index)| {
-        let name = |template| label(template, run, &expansion.name, index, &input);
-        Element { label: expansion.list.label.as_ref().and_then(name), input }
+        let template = expansion.list.label.as_ref();
+        let label = template.and_then(|template| {
+            // What an instance is called is no reason not to run it.
+            label(template, run, &expansion.name, index, &input).unwrap_or_else(|error| {
+                without_label.get_or_insert((index, error));
+                None
+            })
+        });
+        Element { label, input }
     });
-    labelled.collect()
+    let labelled = labelled.collect();
+    if let Some((map_index, error)) = without_label {
+        // Airflow, too, says no more where its label cannot be rendered before the task.
+        tracing::debug!(task = expansion.name, map_index, error.message, "a `map_index_template` cannot be rendered");
+    }
+    labelled
 }
 
-/// None where it cannot be rendered: what an instance is called is no reason not to run it.
-fn label(template: &Template, run: &Scope, task_id: &str, index: u32, input: &Json) -> Option<Arc<str>> {
+/// None where it comes to nothing.
+fn label(
+    template: &Template,
+    run: &Scope,
+    task_id: &str,
+    index: u32,
+    input: &Json,
+) -> Result<Option<Arc<str>>, TaskError> {
     let instance = Instance { id: None, task_id, map_index: index.into(), try_number: 0 };
-    let scope = reading::with_element(&run.for_instance(instance), input).ok()?;
-    let text = match template.render_within(&scope, Bounds::LABEL).ok()? {
-        Value::Null => return None,
+    let scope = reading::with_element(&run.for_instance(instance), input)?;
+    let value = template.render_within(&scope, Bounds::LABEL).map_err(|error| failure(error.to_string()))?;
+    let text = match value {
+        Value::Null => return Ok(None),
         Value::String(text) => text,
         value => value.to_string(),
     };
     let text: String = text.chars().filter(|c| !c.is_control()).take(MAX_LABEL_CHARS).collect();
-    (!text.trim().is_empty()).then(|| text.trim().into())
+    Ok((!text.trim().is_empty()).then(|| text.trim().into()))
 }

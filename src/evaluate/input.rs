@@ -16,7 +16,9 @@ use crate::model::{Json, TaskError, TaskId, TaskSpec};
 use super::{Inputs, failure, reading};
 
 /// What an input may come to: outputs that are passed on whole are larger than what can be looked into. 64 MiB.
-const INPUT: Bounds = Bounds { output_bytes: 64 << 20, fuel: 100_000 };
+pub const INPUT_BYTES: usize = 64 << 20;
+
+const INPUT: Bounds = Bounds { output_bytes: INPUT_BYTES, fuel: 100_000 };
 
 /// An attempt that is about to start.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +34,7 @@ pub struct Attempt<'a> {
 /// What the guest is given.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Given {
-    /// Null where there is nothing. 8 MiB at most, and the element of a mapped task besides.
+    /// Null where there is nothing. `INPUT_BYTES` at most, and the element of a mapped task besides.
     pub input: Json,
     pub args: Arc<[String]>,
 }

@@ -12,7 +12,11 @@ use crate::model::Json;
 /// Instances of one mapped task or group in one run.
 pub const MAX_ELEMENTS: usize = 100_000;
 
-/// Elements that are cut at once, in bytes; the last may go beyond.
+/// What all elements of one list may come to together: each stands in its instance's row. 1 GiB.
+pub(super) const ALL_BYTES: u64 = 1 << 30;
+
+/// Elements that are cut at once, in bytes; the last may go beyond. No element is much longer than this: it has a part
+/// of the list's text at most.
 const SLICE_BYTES: usize = 8 << 20;
 
 /// A list, read once. Holds its text and, for each value in it, where it stands.
@@ -80,6 +84,21 @@ impl KeptList {
     pub fn bytes(&self) -> usize {
         let values = self.columns.iter().map(Vec::len).sum::<usize>();
         self.text.as_str().len() + values * size_of::<Place>()
+    }
+
+    /// What all elements come to: a product repeats its values.
+    pub(super) fn bytes_of_elements(&self) -> u64 {
+        let total = u64::from(self.total);
+        let keys = self.keys.iter().map(|key| key.len() as u64 + 1).sum::<u64>() * total;
+        let values = self.columns.iter().map(|column| {
+            let bytes: u64 = column.iter().map(|(from, to)| u64::from(to - from)).sum();
+            match self.form {
+                ListForm::Product if total > 0 => bytes * (total / column.len() as u64),
+                ListForm::Product => 0,
+                ListForm::Zip | ListForm::Objects => bytes,
+            }
+        });
+        keys + values.sum::<u64>()
     }
 
     /// Elements from this one on, each an object: at most so many, fewer where they are large or the list ends,

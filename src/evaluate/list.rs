@@ -10,7 +10,7 @@ use crate::engine::graph::{Evaluated, Evaluation};
 use crate::model::task::TaskResult;
 use crate::model::{Json, TaskError};
 
-use super::kept_list::{KeptList, MAX_ELEMENTS, Text, total};
+use super::kept_list::{ALL_BYTES, KeptList, MAX_ELEMENTS, Text, total};
 use super::{ELEMENTS_AT_ONCE, Inputs, elements, failure, reading};
 
 pub(super) fn evaluate(question: &Evaluation, inputs: &Inputs, scope: ScopeIndex) -> Result<Evaluated, TaskError> {
@@ -43,7 +43,15 @@ fn make(expansion: &Expansion, scope: &Scope) -> Result<KeptList, TaskError> {
     let keys = list.columns.iter().map(|column| column.key.clone()).filter(|_| list.form != ListForm::Objects);
     let kept = Text { form: list.form, keys: keys.collect(), values };
     let kept = Json::of(&kept).expect("JSON values with their punctuation are JSON");
-    Ok(KeptList::parse(&kept).expect("it was written so"))
+    let kept = KeptList::parse(&kept).expect("it was written so");
+    match kept.bytes_of_elements() {
+        bytes if bytes > ALL_BYTES => Err(owner.fails(&format!(
+            "its {} elements come to {bytes} bytes; the limit is {ALL_BYTES}: give all instances by `input` what is \
+             the same for all, or map over the names of large objects in storage",
+            kept.total()
+        ))),
+        _ => Ok(kept),
+    }
 }
 
 struct Owner<'a> {

@@ -23,7 +23,7 @@ use crate::model::TaskError;
 use crate::model::variable::Variables;
 
 pub use elements::ELEMENTS_AT_ONCE;
-pub use input::{Attempt, Given, input_of};
+pub use input::{Attempt, Given, INPUT_BYTES, input_of};
 pub use kept_list::{KeptList, MAX_ELEMENTS, NotAKeptList};
 
 /// What the templates of one evaluation may read.

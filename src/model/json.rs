@@ -43,6 +43,20 @@ impl Json {
     }
 }
 
+/// Whether a value counts as true, as Python and Jinja see it: nothing, zero and what is empty are false. The text
+/// `false` is not empty.
+pub fn is_true(value: &serde_json::Value) -> bool {
+    use serde_json::Value;
+    match value {
+        Value::Null => false,
+        Value::Bool(value) => *value,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(members) => !members.is_empty(),
+    }
+}
+
 impl PartialEq for Json {
     fn eq(&self, other: &Self) -> bool {
         self.as_str() == other.as_str()

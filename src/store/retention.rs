@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::model::task::SegmentPiece;
-use crate::model::{TaskId, Timestamp};
+use crate::model::{RunId, TaskId, Timestamp};
 
 use super::commit::{CommitError, Writer, segments_of, why};
 
@@ -15,6 +15,8 @@ pub struct Swept {
     pub tasks: usize,
     /// Tasks some attempt of which may have left an artifact, with their last fence.
     pub artifacts: Vec<(TaskId, u32)>,
+    /// Runs that were removed: lists of theirs may be artifacts.
+    pub runs: Vec<RunId>,
     /// Log segments that hold no attempt's log any more.
     pub segments: Vec<u64>,
     /// Whether there are more idempotency keys to forget.
@@ -141,13 +143,8 @@ fn remove_runs(
         .query_map(params![after, before, step as i64, cutoff.as_micros()], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<Vec<(i64, String)>>>()?;
     for (run, dag_id) in runs {
-        let mut lists = connection.prepare_cached(
-            "DELETE FROM expansions WHERE run = ?1 RETURNING CASE WHEN list_digest IS NOT NULL THEN scope END",
-        )?;
-        let scopes = lists.query_map([run], |row| row.get::<_, Option<u32>>(0))?;
-        for scope in scopes {
-            swept.artifacts.extend(scope?.map(|scope| (TaskId::from_u64(run as u64), scope)));
-        }
+        connection.prepare_cached("DELETE FROM expansions WHERE run = ?1")?.execute([run])?;
+        swept.runs.push(RunId::from_u64(run as u64));
         let (newest, seen) = connection
             .prepare_cached("SELECT max(seq), count(*) FROM events INDEXED BY events_of_run WHERE run = ?1")?
             .query_row([run], |row| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, i64>(1)?)))?;

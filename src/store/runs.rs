@@ -255,8 +255,10 @@ impl History {
             let state = state(row, 3)?;
             let map_index: Option<u32> = row.get(2)?;
             let result_matters = state.is_final() && (node.is_read || node.choice != crate::dag::plan::Choice::None);
+            // Of an instance that is over, only others of its group want to know what it was given.
+            let is_done_with = state.is_final() && plan.scope(node.scope).nodes.len() == 1;
             let element = match map_index {
-                Some(_) if node.scope != ROOT => Some(Element {
+                Some(_) if node.scope != ROOT && !is_done_with => Some(Element {
                     input: json(row, 5)?.unwrap_or_else(Json::null),
                     label: row.get::<_, Option<String>>(4)?.map(Into::into),
                 }),
@@ -394,6 +396,19 @@ impl Reader<'_> {
     /// How many elements the list of the scope has; 0 where it was not expanded.
     pub fn total_of(&self, run: RunId, scope: u32) -> Result<u32, ReadError> {
         Ok(total_of(self.connection, run, scope)?.unwrap_or(0))
+    }
+
+    /// The bytes of what the instances of a mapped task left: of those that succeeded.
+    pub fn bytes_of_results(&self, run: RunId, node: u32) -> Result<u64, ReadError> {
+        // `octet_length` does not read the text.
+        let bytes: i64 = self
+            .connection
+            .prepare_cached(
+                "SELECT coalesce(sum(coalesce(result_bytes, octet_length(result))), 0) FROM tasks INDEXED BY tasks_of_run
+                 WHERE run = ?1 AND node = ?2 AND map_index IS NOT NULL AND state = ?3",
+            )?
+            .query_row(params![run.as_u64() as i64, node, TaskState::Success.code()], |row| row.get(0))?;
+        Ok(bytes as u64)
     }
 
     /// What the instances of a mapped task left, by their place in the list: those that succeeded.

@@ -98,7 +98,7 @@ async fn run(worker: &Shared, assignment: &Assignment, live: &Live) -> Ending {
 }
 
 enum NotGiven {
-    /// By its templates: the task's own failure.
+    /// By its templates, or because what they name is damaged: a failed try.
     Wrong(Arc<TaskError>),
     Unavailable(String),
 }
@@ -109,12 +109,16 @@ async fn given(worker: &Shared, assignment: &Assignment, module: &Module) -> Res
     let Some(instance) = &assignment.instance else {
         return Ok(Given { input: spec.input.clone(), args: spec.args.clone() });
     };
-    let inputs = worker.inputs.for_instance(instance).await.map_err(|error| match error {
+    let fetched = worker.inputs.for_instance(instance).await.map_err(|error| match error {
         FetchError::Unavailable(reason) => NotGiven::Unavailable(reason),
-        error @ FetchError::TooLarge { .. } => NotGiven::Wrong(Arc::new(TaskError::message(error.to_string()))),
+        error @ (FetchError::TooLarge { .. } | FetchError::Damaged(_)) => {
+            NotGiven::Wrong(Arc::new(TaskError::message(error.to_string())))
+        }
     })?;
     let Assignment { task, try_number, .. } = *assignment;
-    let made = input_of(&Attempt { context: instance, spec, task, try_number }, &inputs);
+    let made = input_of(&Attempt { context: instance, spec, task, try_number }, &fetched.inputs);
+    // Others may wait for its room.
+    drop(fetched);
     let given = made.map_err(|error| NotGiven::Wrong(Arc::new(error)))?;
     let node = instance.plan.node(instance.node);
     // What was known beforehand was checked when the DAG was applied.

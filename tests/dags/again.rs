@@ -289,3 +289,20 @@ async fn notes_are_written_and_taken_away() {
     }
     assert_eq!(house.run_now(run.id()).await.state(), "success", "a note changes nothing else");
 }
+
+#[tokio::test]
+async fn an_instance_that_is_done_again_is_read_as_it_is_now() {
+    let house = House::new().await;
+    let rest = r#"
+        tasks:
+          each: {function: flaky, expand: {succeeds_at: [1, 1, 1]}}
+          first: {upstream: each, function: echo, input: "{{ tasks.each.output }}"}
+          second: {upstream: [each, first], function: echo, input: "{{ tasks.each.output }}"}
+    "#;
+    house.dag("it", rest).await;
+    let run = house.run_dag("it", json!({})).await.ended("success");
+    assert_eq!((run.output("first"), run.output("second")), (&json!([1, 1, 1]), &json!([1, 1, 1])));
+    house.clear(run.id(), json!({"task_ids": [["each", 1]], "include_downstream": true})).await;
+    let run = house.end_of_run(run.id()).await.ended("success");
+    assert_eq!((run.output("first"), run.output("second")), (&json!([1, 2, 1]), &json!([1, 2, 1])));
+}

@@ -4,6 +4,7 @@
 
 mod again;
 mod control;
+mod damaged;
 mod edges;
 mod mapping;
 mod outputs;

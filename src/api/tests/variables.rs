@@ -82,3 +82,20 @@ async fn what_cannot_be_a_variable_is_refused() {
     assert_eq!(api.get("/api/v1/variables?cursor=!").await.problem().2, "cursor");
     assert_eq!(api.get("/api/v1/variables").await.json()["items"], json!([]));
 }
+
+#[tokio::test]
+async fn all_variables_together_have_a_limit() {
+    let api = TestApi::start();
+    let body = |bytes: usize| format!(r#"{{"value":"{}"}}"#, "x".repeat(bytes));
+    // 256 of them come to 16 MiB, and there are keys besides.
+    for n in 0..255 {
+        let answer = api.send("PUT", &format!("/api/v1/variables/k{n}"), body(64 << 10)).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
+    }
+    let answer = api.send("PUT", "/api/v1/variables/last", body(64 << 10)).await;
+    assert_eq!(answer.problem(), (422, "invalid_request".to_owned(), "/value".to_owned()), "{}", answer.text());
+    assert!(answer.text().contains("all variables together would come to"), "{}", answer.text());
+    assert_eq!(api.get("/api/v1/variables/last").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(api.send("DELETE", "/api/v1/variables/k0", "").await.status, StatusCode::NO_CONTENT);
+    assert_eq!(api.send("PUT", "/api/v1/variables/last", body(64 << 10)).await.status, StatusCode::CREATED);
+}

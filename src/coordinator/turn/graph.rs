@@ -46,6 +46,9 @@ impl Turn {
             }
             GraphMessage::Cancel { id, by, reply } => self.cancel_run(id, by, reply, now),
             GraphMessage::SetVariable { key, value, by, reply } => {
+                if let Err(full) = self.variables.set(&key, value.as_ref().map(|variable| variable.value.as_str())) {
+                    return drop(reply.send(Err(full.into())));
+                }
                 self.acks.push(Ack::Variable { place: self.pending.dags.len(), reply });
                 self.pending.dags.push(DagChange::SetVariable { key, value, at: now, by });
             }
@@ -337,7 +340,7 @@ fn refuse(message: GraphMessage, reason: &str) {
         GraphMessage::Trigger { reply, .. } => drop(reply.send(Err(TriggerError::Unavailable { reason: reason() }))),
         GraphMessage::Cancel { reply, .. } => drop(reply.send(Err(RunChangeError::Unavailable { reason: reason() }))),
         GraphMessage::Clear { reply, .. } => drop(reply.send(Err(ClearError::Unavailable { reason: reason() }))),
-        GraphMessage::SetVariable { reply, .. } => drop(reply.send(Err(CommitFailed(reason())))),
+        GraphMessage::SetVariable { reply, .. } => drop(reply.send(Err(CommitFailed(reason()).into()))),
         GraphMessage::Note { reply, .. } => drop(reply.send(Err(CommitFailed(reason())))),
         // The engine that asked is gone.
         GraphMessage::Evaluated(_) => {}

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::engine::{Command, Ending, Engine, HostId, Overview};
+use crate::model::variable::Stock;
 use crate::model::{TaskId, Timestamp};
 use crate::store::{Batch, CommitError};
 
@@ -57,7 +58,10 @@ impl Turn {
         let paged = self.page_in(now);
         let variables = paged.and_then(|()| self.history.variables());
         match variables {
-            Ok(variables) => self.evaluator.inputs().set_variables(variables),
+            Ok(variables) => {
+                self.variables = Stock::of(&variables);
+                self.evaluator.inputs().begin(variables);
+            }
             Err(error) => return self.fail(error, now),
         }
         for (task, fence) in running {

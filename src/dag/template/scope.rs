@@ -69,6 +69,11 @@ impl Output {
         Self::new(Json::parse(list).expect("JSON texts with commas between are a JSON list"))
     }
 
+    /// What an output of so many bytes takes in memory, about, when it is passed on or looked into.
+    pub fn weight_of(bytes: u64) -> u64 {
+        if bytes <= MAX_READ_BYTES as u64 { 13 * bytes } else { 2 * bytes }
+    }
+
     pub fn text(&self) -> &Json {
         &self.text
     }

@@ -13,7 +13,7 @@ use crate::model::{Json, RunId, RunSpec, TaskError, TaskId, TaskState, Timestamp
 use super::super::Engine;
 use super::super::command::Answer;
 use super::decide::Next;
-use super::{At, Open, PlacePhase, Run, Todo};
+use super::{At, Open, PlacePhase, Progress, Run, Todo};
 
 /// A question about a run.
 #[derive(Debug, Clone)]
@@ -62,7 +62,8 @@ pub enum Evaluated {
     },
     /// In order, at least one.
     Elements(Vec<Element>),
-    /// The task's own failure: its template is wrong for what it got. To a question for elements: ask again.
+    /// The task's own failure: its template is wrong for what it got. To a question for elements: they cannot be had
+    /// any more, and the instances that have none fail.
     Failed(Arc<TaskError>),
 }
 
@@ -227,10 +228,14 @@ impl Engine {
                 }
                 *asked = None;
                 if let Evaluated::Failed(error) = &answer {
-                    match run.open(scope) {
-                        None => self.list_failed(run, scope, error.clone(), &mut todo, now),
-                        // The list is there: that it could not be read is no failure of the task's.
-                        Some(_) => self.ask_elements(run, scope, now),
+                    match &mut run.scopes[scope as usize].progress {
+                        Progress::Open(open) => {
+                            open.lost = Some(error.clone());
+                            run.to_open.push(scope);
+                        }
+                        Progress::Whole | Progress::Closed | Progress::Over => {
+                            self.list_failed(run, scope, error.clone(), &mut todo, now);
+                        }
                     }
                 }
                 scope

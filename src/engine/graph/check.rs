@@ -9,7 +9,7 @@ use crate::model::run::Instance;
 
 use super::super::Engine;
 use super::decide::Next;
-use super::{At, Lane, Place, PlacePhase, Progress, Run, RunPhase};
+use super::{At, Element, Lane, Place, PlacePhase, Progress, Run, RunPhase};
 
 impl Engine {
     /// Everything about runs, from their places up.
@@ -113,6 +113,11 @@ impl Engine {
                 let under_way = scope.lanes.len() as u32 + open.over;
                 if under_way != open.next + open.ahead.len() as u32 || open.over >= open.total {
                     return Err(format!("scope {index} has {} lanes under way: {open:?}", scope.lanes.len()));
+                }
+                let elements = scope.lanes.values().filter_map(|lane| lane.element.as_ref()).chain(&open.elements);
+                let bytes: usize = elements.map(Element::bytes).sum();
+                if bytes != open.bytes {
+                    return Err(format!("scope {index} has elements of {bytes} bytes, but counted {}", open.bytes));
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Makes the instances of a mapped task or group, a window of them at a time.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::dag::plan::{NodeIndex, ScopeIndex};
@@ -9,11 +9,35 @@ use crate::model::{TaskError, TaskState, Timestamp};
 
 use super::super::Engine;
 use super::super::changes::ExpansionRow;
-use super::{At, Element, Open, Progress, Run, Todo};
+use super::{At, Element, Lane, Open, Progress, Run, Todo};
+
+/// Elements of one scope in memory, at hand and in lanes, beyond which no more are asked for. What is asked for
+/// may go beyond by one answer.
+const MOST_BYTES: usize = 32 << 20;
 
 impl Open {
     pub(super) fn new(total: u32, list: TaskResult, elements: Vec<Element>) -> Self {
-        Self { total, next: 0, over: 0, list, elements: elements.into(), ahead: BTreeSet::new() }
+        let bytes = elements.iter().map(Element::bytes).sum();
+        let (elements, ahead) = (elements.into(), BTreeSet::new());
+        Self { total, next: 0, over: 0, list, elements, bytes, lost: None, ahead }
+    }
+
+    /// Whether elements behind those at hand are wanted.
+    fn wants_more(&self, window: usize) -> bool {
+        let more = self.next + (self.elements.len() as u32) < self.total;
+        more && self.lost.is_none() && self.elements.len() < window / 2 + 1 && self.bytes < MOST_BYTES
+    }
+}
+
+impl Element {
+    pub(super) fn bytes(&self) -> usize {
+        self.input.as_str().len() + self.label.as_ref().map_or(0, |label| label.len())
+    }
+}
+
+impl Lane {
+    pub(super) fn bytes(&self) -> usize {
+        self.element.as_ref().map_or(0, Element::bytes)
     }
 }
 
@@ -26,8 +50,20 @@ impl Run {
     pub(super) fn take_elements(&mut self, scope: ScopeIndex, elements: Vec<Element>) {
         if let Progress::Open(open) = &mut self.scopes[scope as usize].progress {
             let room = (open.total - open.next) as usize - open.elements.len();
-            open.elements.extend(elements.into_iter().take(room));
+            for element in elements.into_iter().take(room) {
+                open.bytes += element.bytes();
+                open.elements.push_back(element);
+            }
         }
+    }
+
+    /// A lane of an expanded scope is under way.
+    pub(super) fn put_lane(&mut self, scope: ScopeIndex, index: Option<u32>, lane: Lane) {
+        let scope_run = &mut self.scopes[scope as usize];
+        if let Progress::Open(open) = &mut scope_run.progress {
+            open.bytes += lane.bytes();
+        }
+        scope_run.lanes.insert(index, lane);
     }
 
     /// How many lanes of the scope may be under way at once.
@@ -103,20 +139,29 @@ impl Engine {
             if under_way >= window {
                 break;
             }
-            let Some(element) = open.elements.pop_front() else { break };
+            let element = open.elements.pop_front();
+            let lost = open.lost.clone().filter(|_| element.is_none() && open.next < open.total);
+            if element.is_none() && lost.is_none() {
+                break;
+            }
             let index = open.next;
             open.next += 1;
+            open.bytes -= element.as_ref().map_or(0, Element::bytes);
             if open.ahead.remove(&index) {
                 continue;
             }
-            let lane = run.new_lane(scope, Some(element));
-            run.scopes[scope as usize].lanes.insert(Some(index), lane);
-            todo.extend(plan.scope(scope).nodes.iter().map(|node| At { node: *node, lane: Some(index) }));
+            run.put_lane(scope, Some(index), run.new_lane(scope, element));
+            let places = plan.scope(scope).nodes.iter().map(|node| At { node: *node, lane: Some(index) });
+            match lost {
+                None => todo.extend(places),
+                // All of them: whatever their rules say, there is nothing they could be given.
+                Some(error) => places.for_each(|at| {
+                    self.end_without_attempt(run, at, TaskState::Failed, Some(error.clone()), todo, now);
+                }),
+            }
         }
-        let Some(open) = run.open(scope) else { return };
-        let at_hand = open.elements.len();
-        let more = open.next + (at_hand as u32) < open.total;
-        if more && at_hand < window / 2 + 1 && run.scopes[scope as usize].asked.is_none() {
+        let wants_more = run.open(scope).is_some_and(|open| open.wants_more(window));
+        if wants_more && run.scopes[scope as usize].asked.is_none() {
             self.ask_elements(run, scope, now);
         }
     }
@@ -127,7 +172,7 @@ impl Engine {
         let Progress::Open(open) = &mut run.scopes[scope as usize].progress else { return };
         let (before, now_total) = (open.total, open.next + open.ahead.len() as u32);
         open.total = now_total;
-        open.elements = VecDeque::new();
+        open.bytes -= open.elements.drain(..).map(|element| element.bytes()).sum::<usize>();
         let is_over = open.over == open.total;
         run.count_instances(scope, before, now_total, todo);
         if is_over {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::dag::Plan;
 use crate::dag::plan::{Choice, NodeIndex, ScopeIndex};
+use crate::model::json::is_true;
 use crate::model::run::Instance;
 use crate::model::task::{AttemptReport, TaskResult};
 use crate::model::{Outcome, RetryAdvice, RunId, RunSpec, RunState, TaskError, TaskId, TaskSpec, TaskState, Timestamp};
@@ -262,17 +263,5 @@ fn read_choice(plan: &Plan, index: NodeIndex, result: Option<&TaskResult>) -> Re
             }
             Ok(Chosen::Follow(followed))
         }
-    }
-}
-
-/// As Python and Jinja see it.
-fn is_true(value: &serde_json::Value) -> bool {
-    match value {
-        serde_json::Value::Null => false,
-        serde_json::Value::Bool(value) => *value,
-        serde_json::Value::Number(number) => number.as_f64() != Some(0.0),
-        serde_json::Value::String(text) => !text.is_empty(),
-        serde_json::Value::Array(items) => !items.is_empty(),
-        serde_json::Value::Object(members) => !members.is_empty(),
     }
 }

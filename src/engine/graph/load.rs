@@ -223,8 +223,7 @@ impl Run {
             self.stand_whole(scope);
         }
         if map_index.is_some() && !self.scopes[scope as usize].lanes.contains_key(&map_index) {
-            let lane = self.new_lane(scope, element);
-            self.scopes[scope as usize].lanes.insert(map_index, lane);
+            self.put_lane(scope, map_index, self.new_lane(scope, element));
         }
         let place = self.place_mut(at).expect("its lane is there");
         if plan.node(node).is_read {

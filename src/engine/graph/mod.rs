@@ -30,7 +30,7 @@ use crate::dag::Plan;
 use crate::dag::plan::{NodeIndex, ROOT, ScopeIndex};
 use crate::dag::trigger_rule::Upstream;
 use crate::model::task::TaskResult;
-use crate::model::{RunId, RunRecord, RunSpec, RunState, TaskId, TaskState, Timestamp};
+use crate::model::{RunId, RunRecord, RunSpec, RunState, TaskError, TaskId, TaskState, Timestamp};
 
 pub use ask::{About, Element, Evaluated, Evaluation, Output, Question};
 pub use clear::{Clear, Mark, NotCleared, Selection};
@@ -124,6 +124,10 @@ pub(super) struct Open {
     pub list: TaskResult,
     /// Elements at hand, the first is that of `next`.
     pub elements: VecDeque<Element>,
+    /// Of the elements at hand and of those of the lanes under way.
+    pub bytes: usize,
+    /// Why those behind the elements at hand cannot be had any more: their instances fail with it.
+    pub lost: Option<Arc<TaskError>>,
     /// Lanes behind `next` that were made already, in a former life.
     pub ahead: BTreeSet<u32>,
 }

@@ -66,7 +66,7 @@ impl Run {
         match (&mut scope_run.progress, lane) {
             (Progress::Open(open), Some(_)) => {
                 open.over += 1;
-                scope_run.lanes.remove(&lane);
+                open.bytes -= scope_run.lanes.remove(&lane).map_or(0, |lane| lane.bytes());
                 if open.over == open.total {
                     self.scope_over(scope, todo);
                 } else {

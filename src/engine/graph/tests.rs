@@ -1,5 +1,7 @@
 //! Small DAGs played to their end: who runs, who does not, and in which order.
 
+mod expansion;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +14,7 @@ use crate::engine::{Answer, Assignment, Changes, Command, Ending, Engine, Engine
 use crate::model::task::TaskResult;
 use crate::model::{Digest, Json, Outcome, RunId, RunSpec, RunState, RunType, TaskError, TaskState, Timestamp};
 
-use super::{Before, Element, Evaluated, Evaluation, Past, Question, Trigger};
+use super::{Before, Element, Evaluated, Evaluation, Past, Progress, Question, Trigger};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -82,12 +84,19 @@ struct Play {
     endings: HashMap<String, Ending>,
     conditions: HashMap<String, bool>,
     lists: HashMap<String, u32>,
+    /// Of an element that is asked for.
+    element_bytes: usize,
+    /// The first element that cannot be had any more.
+    lost_from: u32,
     /// Tasks whose attempts do not end.
     endless: BTreeSet<String>,
     started: Vec<String>,
     most_at_once: usize,
     under_way: Vec<Assignment>,
     states: BTreeMap<String, TaskState>,
+    errors: BTreeMap<String, String>,
+    /// The most that elements in memory had.
+    most_bytes: usize,
     run_state: RunState,
 }
 
@@ -105,11 +114,15 @@ impl Play {
             endings: HashMap::new(),
             conditions: HashMap::new(),
             lists: HashMap::new(),
+            element_bytes: 1,
+            lost_from: u32::MAX,
             endless: BTreeSet::new(),
             started: Vec::new(),
             most_at_once: 0,
             under_way: Vec::new(),
             states: BTreeMap::new(),
+            errors: BTreeMap::new(),
+            most_bytes: 0,
             run_state: RunState::Queued,
         };
         play.run = play.trigger("run", Past::None);
@@ -185,6 +198,10 @@ impl Play {
     fn apply(&mut self, command: Command) -> Answer {
         let answer = self.engine.apply(command, self.now);
         assert_eq!(self.engine.check(), Ok(()));
+        let scopes = self.engine.graph.runs.get(&self.run).into_iter().flat_map(|run| &run.scopes);
+        let open =
+            scopes.filter_map(|scope| if let Progress::Open(open) = &scope.progress { Some(open) } else { None });
+        self.most_bytes = open.map(|open| open.bytes).fold(self.most_bytes, usize::max);
         answer
     }
 
@@ -235,8 +252,9 @@ impl Play {
     }
 
     fn answer(&mut self, question: &Evaluation) {
+        let input = Json::of(&"x".repeat(self.element_bytes)).expect("a text");
         let elements = |from: u32, to: u32| -> Vec<Element> {
-            (from..to).map(|index| Element { input: Json::of(&index).expect("a number"), label: None }).collect()
+            (from..to).map(|_| Element { input: input.clone(), label: None }).collect()
         };
         let answer = match &question.question {
             Question::Condition { node, .. } => {
@@ -252,6 +270,9 @@ impl Play {
                     None => Evaluated::Failed(Arc::new(TaskError::message("it is no list"))),
                 }
             }
+            Question::Elements { from, .. } if *from >= self.lost_from => {
+                Evaluated::Failed(Arc::new(TaskError::message("the list is gone")))
+            }
             Question::Elements { list: TaskResult::Inline(total), from, .. } => {
                 let total: u32 = total.as_str().parse().expect("a number");
                 Evaluated::Elements(elements(*from, total.min(from + 3)))
@@ -266,7 +287,9 @@ impl Play {
         for change in &changes.tasks {
             let instance = change.record.instance.expect("it is of the run");
             if instance.run == self.run {
-                self.states.insert(self.instance_name(instance.node, instance.map_index), change.record.state);
+                let name = self.instance_name(instance.node, instance.map_index);
+                self.errors.extend(change.record.error.iter().map(|error| (name.clone(), error.message.clone())));
+                self.states.insert(name, change.record.state);
             }
         }
         for change in changes.runs.iter().filter(|change| change.record.id == self.run) {
@@ -424,46 +447,6 @@ fn a_cancelled_run_stops_and_still_cleans_up() {
     assert_eq!(play.apply(cancel), Answer::Stopping);
     play.go_on();
     assert_eq!(play.states(), "down:success more:skipped up:success work:cancelled | cancelled");
-}
-
-#[test]
-fn a_mapped_task_has_an_instance_for_each_element() {
-    let draft = || Draft::new(&[("list", &[]), ("each", &["list"]), ("all", &["each"])]).mapped(&["each"], &["list"]);
-    let play = draft().plays().list("each", 3).play();
-    assert_eq!(play.states(), "all:success each[0]:success each[1]:success each[2]:success list:success | success");
-    let play = draft().plays().list("each", 0).play();
-    assert_eq!(play.states(), "all:skipped each:skipped list:success | success");
-    let play = draft().plays().play();
-    assert_eq!(play.states(), "all:upstream_failed each:failed list:success | failed");
-    let play = draft().plays().list("each", 3).fails("each[1]").play();
-    assert!(play.states().starts_with("all:upstream_failed each[0]:success each[1]:failed each[2]:success"));
-    assert_eq!(play.run_state, RunState::Failed);
-}
-
-#[test]
-fn no_more_instances_are_made_than_may_be_under_way() {
-    let draft = |most| {
-        Draft::new(&[("list", &[]), ("each", &["list"])])
-            .mapped(&["each"], &["list"])
-            .with("each", |node| node.max_active = most)
-    };
-    let play = draft(Some(2)).plays().list("each", 9).play();
-    assert_eq!((play.most_at_once, play.run_state), (2, RunState::Success));
-    // As many as the engine keeps open.
-    let play = draft(None).plays().list("each", 9).play();
-    assert_eq!((play.most_at_once, play.run_state), (4, RunState::Success));
-}
-
-#[test]
-fn each_instance_of_a_mapped_group_goes_its_own_way() {
-    let draft = Draft::new(&[("list", &[]), ("first", &[]), ("second", &["first"]), ("all", &["second"])])
-        .mapped(&["first", "second"], &["list"])
-        .rule("all", TriggerRule::AllDone);
-    let play = draft.plays().list("first", 2).fails("first[1]").play();
-    assert_eq!(
-        play.states(),
-        "all:success first[0]:success first[1]:failed list:success second[0]:success second[1]:upstream_failed | success"
-    );
 }
 
 #[test]
