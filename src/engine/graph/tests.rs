@@ -84,8 +84,8 @@ struct Play {
     endings: HashMap<String, Ending>,
     conditions: HashMap<String, bool>,
     lists: HashMap<String, u32>,
-    /// Of an element that is asked for.
-    element_bytes: usize,
+    /// What each instance of a mapped task is given.
+    element: Json,
     /// The first element that cannot be had any more.
     lost_from: u32,
     /// Tasks whose attempts do not end.
@@ -114,7 +114,7 @@ impl Play {
             endings: HashMap::new(),
             conditions: HashMap::new(),
             lists: HashMap::new(),
-            element_bytes: 1,
+            element: Json::null(),
             lost_from: u32::MAX,
             endless: BTreeSet::new(),
             started: Vec::new(),
@@ -252,9 +252,8 @@ impl Play {
     }
 
     fn answer(&mut self, question: &Evaluation) {
-        let input = Json::of(&"x".repeat(self.element_bytes)).expect("a text");
         let elements = |from: u32, to: u32| -> Vec<Element> {
-            (from..to).map(|_| Element { input: input.clone(), label: None }).collect()
+            (from..to).map(|_| Element { input: self.element.clone(), label: None }).collect()
         };
         let answer = match &question.question {
             Question::Condition { node, .. } => {

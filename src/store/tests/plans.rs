@@ -139,6 +139,10 @@ fn read_graph(reader: &Reader<'_>) {
     reader.run_accepted_with(&[0; 32], &[0; 32]).expect("read");
     reader.run_tasks(TaskPage { run: newest.id, nodes: 1, after: None, limit: 50 }).expect("read");
     reader.run_events(newest.id, 0, 50).expect("read");
+    reader.result_of(newest.first_task).expect("read");
+    reader.bytes_of_results(newest.id, 0).expect("read");
+    reader.results_of(newest.id, 0, 1 << 20).expect("read").expect("they are short");
+    reader.total_of(newest.id, 1).expect("read");
 }
 
 /// Reads whatever the coordinator and the evaluation of templates ask of DAGs and runs.

@@ -1,8 +1,9 @@
 //! Runs and their tasks are read page by page.
 
 use super::*;
-use crate::engine::{RunChange, RunEventKind, RunEventRow};
+use crate::engine::{ExpansionRow, RunChange, RunEventKind, RunEventRow};
 use crate::model::run::Instance;
+use crate::model::task::{ArtifactRef, TaskResult};
 use crate::model::{RunId, RunRecord, RunSpec, RunState, RunType};
 use crate::store::Reader;
 use crate::store::run_reads::{RunFilter, RunTask, TaskPage};
@@ -32,6 +33,14 @@ pub(super) fn run(store: &mut TestStore, dag: &str, state: RunState) -> RunId {
     batch.changes.run_events.push(RunEventRow { seq, run: id, at: now, event, state, by: None });
     store.writer.commit(&batch).expect("committed");
     id
+}
+
+/// An instance that has ended so, and left this.
+fn left(store: &mut TestStore, run: RunId, map_index: u32, state: TaskState, result: TaskResult) {
+    let now = at("2026-11-23T10:00:00Z");
+    let id = store.next_id(now);
+    let instance = Some(Instance { run, node: 1, map_index: Some(map_index) });
+    store.put(TaskRecord { instance, result: Some(result), ..ended(id, now, state) });
 }
 
 pub(super) fn instance(store: &mut TestStore, run: RunId, node: u32, map_index: Option<u32>, state: TaskState) {
@@ -121,4 +130,36 @@ fn events_of_a_run_and_its_tasks_are_told_together() {
     let nodes = reader.run_events(wanted, 0, 10).expect("read").iter().map(|event| event.node).collect::<Vec<_>>();
     assert_eq!(nodes, [None, Some(0)]);
     assert_eq!(reader.events(0, 10).expect("read").len(), 4);
+}
+
+#[test]
+fn what_instances_left_is_read_in_order_and_its_size_beforehand() {
+    let mut store = TestStore::new();
+    let run = run(&mut store, "etl", RunState::Running);
+    let inline = |text: &str| TaskResult::Inline(Json::parse(text.into()).expect("JSON"));
+    let artifact = TaskResult::Artifact(ArtifactRef { digest: Digest::of(b"large"), bytes: 70_000 });
+    left(&mut store, run, 2, TaskState::Success, inline("\"grüß\""));
+    left(&mut store, run, 0, TaskState::Success, artifact.clone());
+    left(&mut store, run, 1, TaskState::Failed, inline("1234"));
+    let reader = Reader { connection: store.writer.connection() };
+    assert_eq!(reader.bytes_of_results(run, 1).expect("read"), 70_000 + 8);
+    assert_eq!(reader.bytes_of_results(run, 0).expect("read"), 0);
+    let read = |most| reader.results_of(run, 1, most).expect("read");
+    let results: Vec<_> =
+        read(70_008).expect("no more").into_iter().map(|(index, kept)| (index, kept.result)).collect();
+    assert_eq!(results, [(0, artifact), (2, inline("\"grüß\""))]);
+    assert_eq!(read(70_007).expect_err("more"), 70_008);
+}
+
+#[test]
+fn a_run_goes_with_its_lists() {
+    let mut store = TestStore::new();
+    let (gone, stays) = (run(&mut store, "etl", RunState::Success), run(&mut store, "etl", RunState::Running));
+    let mut batch = Batch::default();
+    let list = TaskResult::Artifact(ArtifactRef { digest: Digest::of(b"list"), bytes: 70_000 });
+    let expansion = |run| ExpansionRow { run, scope: 1, total: 3, list: list.clone() };
+    batch.changes.expansions.extend([expansion(gone), expansion(stays)]);
+    store.writer.commit(&batch).expect("committed");
+    let swept = store.writer.sweep(at("2026-11-24T10:00:00Z"), TaskId::from_u64(0), 100).expect("swept");
+    assert_eq!((swept.runs, store.count("expansions"), store.count("runs")), (vec![gone], 1, 1));
 }

@@ -46,11 +46,11 @@ fn each_instance_of_a_mapped_group_goes_its_own_way() {
 fn large_elements_are_asked_for_when_there_is_room_for_them() {
     let draft = Draft::new(&[("list", &[]), ("each", &["list"])]).mapped(&["each"], &["list"]);
     let mut play = draft.plays().list("each", 30);
-    play.element_bytes = 15 << 20;
+    play.element = Json::of(&"x".repeat(15 << 20)).expect("a text");
     let play = play.play();
     assert_eq!((play.states.len(), play.run_state), (31, RunState::Success));
     // What is asked for at two elements, and the three of one answer. By number alone there would be more.
-    assert_eq!(play.most_bytes / play.element_bytes, 5);
+    assert_eq!(play.most_bytes, 5 * play.element.as_str().len());
 }
 
 #[test]
