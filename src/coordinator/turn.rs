@@ -1,6 +1,7 @@
 //! The coordinator's thread: takes the mailbox, applies it, commits, releases.
 
 mod clearing;
+mod commit;
 mod graph;
 mod outage;
 
@@ -10,8 +11,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use crate::engine::graph::Evaluation;
-use crate::engine::{Answer, Assignment, Command, Ending, Engine, EventKind, EventRow, HostId, Once, PageRequest};
+use crate::engine::{Answer, Command, Ending, Engine, HostId, Once, PageRequest};
 use crate::model::variable::Stock;
 use crate::model::{Digest, TaskId, Timestamp};
 use crate::store::{Batch, CommitError, History};
@@ -20,7 +20,7 @@ use crate::worker::LocalWorker;
 use super::answers::{Ack, Postman, ReplyTo, Waiters};
 use super::evaluator::Evaluator;
 use super::retention::Sweeper;
-use super::writer::{Job, Written};
+use super::writer::Job;
 use super::{
     ChangeError, ChangeReply, CommitFailed, CoordinatorSettings, Message, Readiness, Shared, Submission, SubmitError,
     random_seed,
@@ -66,14 +66,6 @@ struct Pending {
     reply: ReplyTo,
 }
 
-/// A batch on its way to the disk, and what is released when it is there.
-struct InFlight {
-    batch: u64,
-    acks: Vec<Ack>,
-    starts: Vec<Assignment>,
-    evaluations: Vec<Evaluation>,
-}
-
 enum Health {
     Well,
     /// The store failed: nothing starts, nothing is accepted, until it takes a write again.
@@ -97,6 +89,7 @@ enum Stopping {
 }
 
 use clearing::Clearings;
+use commit::InFlight;
 use graph::{RunWaiters, VersionsUnderWay};
 
 impl Turn {
@@ -424,126 +417,6 @@ impl Turn {
         for (host, task, fence) in self.engine.take_stops() {
             if host == self.host {
                 self.worker.stop(task, fence);
-            }
-        }
-    }
-
-    // Commits
-
-    fn write(&mut self, now: Timestamp) {
-        let is_over = matches!(self.stop, Some(Stopping::Closing | Stopping::Closed));
-        if self.writer_busy || is_over || !matches!(self.health, Health::Well) {
-            return;
-        }
-        if self.engine.has_changes() || !self.pending.is_empty() || !self.acks.is_empty() {
-            let sealed = self.engine.seal(now);
-            let batch = Batch { changes: sealed.changes, ..std::mem::take(&mut self.pending) };
-            let acks = std::mem::take(&mut self.acks);
-            self.in_flight =
-                Some(InFlight { batch: sealed.batch, acks, starts: sealed.starts, evaluations: sealed.evaluations });
-            self.send(Job::Commit(Box::new(batch)));
-        } else if let Some(Stopping::HandingBack { until }) = self.stop
-            && (until <= now || self.engine.gauges().attempts() == 0)
-        {
-            self.stop = Some(Stopping::Closing);
-            self.send(Job::Close);
-        }
-    }
-
-    fn send(&mut self, job: Job) {
-        self.writer_busy = true;
-        self.writer.send(job).expect("the writer lives as long as its coordinator");
-    }
-
-    fn written(&mut self, written: Written, now: Timestamp) {
-        self.writer_busy = false;
-        match written {
-            Written::Committed(batch) => self.committed(*batch, now),
-            Written::CommitFailed(error) => self.fail(error, now),
-            Written::Swept(Ok(swept)) => self.sweeper.swept(swept, now),
-            Written::Swept(Err(error)) => {
-                tracing::warn!(%error, "a step of retention failed; it will be tried again");
-                self.sweeper.failed(now);
-            }
-            Written::Probed(Ok(())) => self.recover(now),
-            Written::Probed(Err(error)) => {
-                let next_probe = now + PROBE_INTERVAL;
-                self.health = Health::Failing { reason: error.to_string(), next_probe };
-            }
-            Written::Closed => self.stop = Some(Stopping::Closed),
-        }
-    }
-
-    /// The batch is durable: everybody may know.
-    fn committed(&mut self, batch: Batch, now: Timestamp) {
-        let Some(InFlight { batch: number, acks, starts, evaluations }) = self.in_flight.take() else { return };
-        let tasks = &batch.changes.tasks;
-        self.engine.committed(number, &batch.changes);
-        self.shared.followed.committed(&batch.changes);
-        self.evaluator.inputs().committed(&batch.changes);
-        self.shared.metrics.committed(tasks.len());
-        self.count(&batch.changes.events);
-        if !starts.is_empty() {
-            self.worker.start(starts);
-        }
-        self.evaluator.answer(evaluations);
-        self.waiters.committed(tasks, &mut self.postman);
-        self.dags_committed(&batch.dags, &batch.changes.runs);
-        let runs = graph::by_id(&batch.changes.runs);
-        for ack in acks {
-            match ack {
-                Ack::Accepted { place, wait, reply } => {
-                    let record = tasks[place].record.clone();
-                    match wait {
-                        Some(wait) if !record.state.is_final() => {
-                            self.waiters.submit(record, false, now + wait, reply);
-                        }
-                        _ => self.postman.answer(reply, Ok(super::Submitted { record, replayed: false })),
-                    }
-                }
-                Ack::Replayed { id, wait, reply } => match self.history.task(id) {
-                    Ok(Some(record)) => {
-                        let record = Arc::new(record);
-                        match wait {
-                            // Resident and not ended: its end will pass through here.
-                            Some(wait) if !record.state.is_final() => {
-                                self.waiters.submit(record, true, now + wait, reply);
-                            }
-                            _ => self.postman.answer(reply, Ok(super::Submitted { record, replayed: true })),
-                        }
-                    }
-                    Ok(None) => {
-                        let reason = "the task of this idempotency key has been removed by retention".into();
-                        self.postman.answer(reply, Err(SubmitError::Unavailable { reason }));
-                    }
-                    Err(error) => {
-                        let unavailable = SubmitError::Unavailable { reason: error.to_string() };
-                        self.postman.answer(reply, Err(unavailable));
-                    }
-                },
-                Ack::Refused { error, reply } => self.postman.answer(reply, Err(error)),
-                Ack::Changed { place, reply } => drop(reply.send(Ok(tasks[place].record.clone()))),
-                Ack::ChangeRefused { error, reply } => drop(reply.send(Err(error))),
-                Ack::Modules { reply } => drop(reply.send(Ok(()))),
-                Ack::Applied { applied, reply } => drop(reply.send(Ok(applied))),
-                Ack::Dag { reply } => drop(reply.send(Ok(()))),
-                Ack::Variable { place, reply } => self.tell_variable(&batch.dags[place], reply),
-                Ack::TriggerRefused { error, reply } => drop(reply.send(Err(error))),
-                ack @ (Ack::Triggered { .. } | Ack::RunChanged { .. } | Ack::RunEnded { .. } | Ack::Cleared { .. }) => {
-                    self.tell_run(&runs, ack, now);
-                }
-            }
-        }
-    }
-
-    /// Counts what everybody may know now.
-    fn count(&self, events: &[EventRow]) {
-        for event in events {
-            match event.event {
-                EventKind::Submitted => self.shared.metrics.task_submitted(),
-                EventKind::HandedBack => self.shared.metrics.attempt_ended(None),
-                _ if event.attempt.is_some() => self.shared.metrics.attempt_ended(event.outcome),
-                _ => {}
             }
         }
     }

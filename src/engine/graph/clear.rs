@@ -218,7 +218,9 @@ impl Engine {
         {
             last.result = None;
         }
-        task.phase = Phase::Ended { state, at: now };
+        // What had ended did so when it did.
+        let at = if let Phase::Ended { at, .. } = task.phase { at } else { now };
+        task.phase = Phase::Ended { state, at };
         let result = task.last.as_ref().and_then(|last| last.result.clone());
         let tries =
             Tries { used: task.tries_used, most: task.max_tries, fence: task.fence, last_event: task.last_event };
