@@ -8,6 +8,7 @@ pub mod check;
 pub mod definition;
 pub mod draft;
 pub mod finding;
+mod order;
 pub mod plan;
 pub mod source;
 pub mod template;

@@ -2,13 +2,13 @@
 
 mod cycles;
 pub mod input;
-mod order;
 pub mod outputs;
 mod rules;
 mod schema;
 mod templates;
 
 use super::draft::{Read, Reader};
+use super::order;
 
 /// All findings about the graph, and the draft's upstream lists as they are to be kept.
 pub(super) fn graph(reader: &mut Reader, read: &mut Read<'_>) {
