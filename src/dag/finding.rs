@@ -112,6 +112,11 @@ impl Findings {
         self.list.iter().any(|finding| finding.code == code)
     }
 
+    /// Whether more mistakes would only be counted.
+    pub fn is_full(&self) -> bool {
+        self.list.len() >= MAX_FINDINGS
+    }
+
     pub fn len(&self) -> usize {
         self.list.len()
     }
@@ -126,7 +131,7 @@ impl Findings {
 
     pub fn into_vec(mut self) -> Vec<Finding> {
         if self.more > 0 {
-            let message = format!("{} more mistakes are not listed", self.more);
+            let message = format!("at least {} more mistakes are not listed", self.more);
             self.list.push(Finding::new("", "too_many_findings", message).remedy("correct these first"));
         }
         self.list
@@ -213,6 +218,6 @@ mod tests {
         }
         let findings = findings.into_vec();
         assert_eq!(findings.len(), MAX_FINDINGS + 1);
-        assert_eq!(findings[MAX_FINDINGS].message, "5 more mistakes are not listed");
+        assert_eq!(findings[MAX_FINDINGS].message, "at least 5 more mistakes are not listed");
     }
 }
