@@ -78,7 +78,7 @@ tasks:
   a: {function: ecko} # ! function_not_found function
   b: {upstream: [aa], function: echo} # ! unknown_upstream aa
   c: {module: "nothing:1", function: echo} # ! module_not_found module
-  d: {function: sleep, input: {ms: soon}} # ! input_not_valid ms:
+  d: {function: sleep, input: {ms: soon}} # ! invalid_input ms:
   e: {function: echo, upstream: b, input: "{{ tasks.z.output }}"} # ! unknown_task z.output
   f: {function: echo, input: {x: "{{ parms.city }}"}} # ! unknown_name parms
   g: {function: echo, input: {x: "{{ params.citty }}"}} # ! unknown_param citty

@@ -162,6 +162,13 @@ async fn a_module_that_sends_requests_needs_the_grant_at_submit() {
     let ungranted = task(&module, "http_get", json!({"url": "http://127.0.0.1/"}));
     let refused = client.post("/api/v1/tasks", ungranted.to_string()).await.unwrap();
     assert_eq!(refused.refused(422, "missing_grant")["errors"][0]["path"], "/grants/http");
+    let get = "function: http_get, input: {url: 'http://127.0.0.1/'}";
+    let dag = format!("dag_id: d\ntasks: {{a: {{module: '{module}', {get}}}}}");
+    let files = json!({"files": [{"path": "d.yaml", "content": dag}]});
+    let refused = client.post("/api/v1/dags/apply", files.to_string()).await.unwrap();
+    let refused = refused.refused(422, "invalid_dag");
+    let place = &refused["errors"][0];
+    assert_eq!((&place["code"], &place["path"]), (&json!("missing_grant"), &json!("d.yaml#/tasks/a")), "{refused}");
 }
 
 // Bounds

@@ -106,5 +106,11 @@ pub const MAX_FILE_NAME_BYTES: usize = 1_024;
 pub const MAX_MISTAKES: usize = 5_000;
 /// DAGs in one request.
 pub const MAX_DAGS: usize = 2_000;
+/// Their definitions together, as text: defaults are written out for each task, so that files may be much smaller.
+pub const MAX_DEFINITIONS_BYTES: usize = 64 << 20;
+/// Places of inputs that are compared with schemas for one request: some ten seconds.
+pub const MAX_CHECK_STEPS: usize = 10_000_000;
+/// Of the path of a mistake; a longer one is cut.
+pub const MAX_POINTER_BYTES: usize = 1_024;
 /// Of a run's note and a variable's description.
 pub const MAX_NOTE_CHARS: usize = 1_000;

@@ -95,6 +95,7 @@ struct Shared {
     /// Room for checks of DAG files, which take memory and a processor.
     checks: Arc<Semaphore>,
     definitions: dags::Definitions,
+    params: dags::Params,
 }
 
 /// The parts behind the API.
@@ -123,6 +124,10 @@ impl Api {
     fn definitions(&self) -> &dags::Definitions {
         &self.0.definitions
     }
+
+    fn params(&self) -> &dags::Params {
+        &self.0.params
+    }
 }
 
 impl Deref for Api {
@@ -138,7 +143,8 @@ pub fn edge(parts: Parts, tokens: Tokens, hosts: Hosts) -> Edge {
     let (bounds, metrics) = (parts.bounds.clone(), parts.metrics.clone());
     let batches = Arc::new(Semaphore::new(bounds.max_batches_in_flight));
     let (checks, definitions) = (Arc::new(Semaphore::new(bounds::DAG_CHECKS_AT_ONCE)), dags::Definitions::default());
-    let shared = Shared { parts, batches, checks, definitions };
+    let params = dags::Params::default();
+    let shared = Shared { parts, batches, checks, definitions, params };
     let router: Router<Api> = routes().into();
     let router = router
         .fallback(edge::route_not_found)

@@ -124,6 +124,11 @@ impl Findings {
         self.list.iter().any(|finding| finding.code == code)
     }
 
+    /// Whether more mistakes would only be counted.
+    pub fn is_full(&self) -> bool {
+        self.list.len() >= MAX_FINDINGS
+    }
+
     pub fn len(&self) -> usize {
         self.list.len()
     }

@@ -15,6 +15,7 @@ use crate::model::{DagId, Digest, TaskName, TaskSpec};
 
 use super::TriggerRule;
 
+pub use link::MOST_UNDER_SETUPS;
 pub use making::PlanError;
 pub use templates::{Column, ListForm, ListTemplate, NodeTemplates};
 

@@ -119,7 +119,7 @@ async fn a_dag_with_mistakes_is_refused_with_the_place_of_each() {
     let expected = json!([
         [4, "/tasks/a/function", "function_not_found"],
         [5, "/tasks/b/upstream/0", "unknown_upstream"],
-        [8, "/tasks/c/input/ms", "input_not_valid"],
+        [8, "/tasks/c/input/ms", "invalid_input"],
     ]);
     assert_eq!(json!(places), expected, "{refused:#}");
     house.get("/api/v1/dags/it").await.unwrap().refused(404, "dag_not_found");

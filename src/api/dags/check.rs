@@ -1,31 +1,27 @@
 //! Checks DAG files against all that is known: their words, their graph, and the modules that they name.
 //!
-//! Everything that is wrong is found at once. What takes long is done on threads that may block; the
-//! modules are looked up in between, each once, so that all tasks of a request see the same one under a name.
+//! Everything that is wrong is found at once. One file is done before the next is read, so that what is kept of many
+//! is their definitions. What takes long is done on threads that may block; the modules are looked up in between. What
+//! a name means is asked once, so that all tasks of a request see the same module under it.
 
-use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap, HashSet};
+mod document;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
-use tradewind_json_schema::Schema;
-
 use crate::api::Api;
-use crate::api::bounds::{MAX_DAGS, MAX_MISTAKES, TaskBounds};
-use crate::api::extract;
+use crate::api::bounds::{
+    MAX_CHECK_STEPS, MAX_DAGS, MAX_DEFINITIONS_BYTES, MAX_MISTAKES, MAX_POINTER_BYTES, TaskBounds,
+};
 use crate::api::problem::{Kind, Problem, internal, load_refused};
-use crate::api::tasks::check::{Asked, check as check_keys};
-use crate::api::tasks::submit::TaskRequest;
 use crate::coordinator::{ModuleRef, NewVersion};
-use crate::dag::check::input::input_findings;
-use crate::dag::check::outputs::{Function, output_findings};
-use crate::dag::definition::ResolvedTask;
-use crate::dag::draft::{DraftTask, Outside};
-use crate::dag::finding::{Findings, Place};
-use crate::dag::{Definition, Draft, Finding, Located, Plan, Source};
-use crate::model::{DagId, Digest, ModuleInfo};
+use crate::dag::finding::Place;
+use crate::dag::{Draft, Finding, Located, MAX_LOOKS, Source, with_outside};
+use crate::model::{DagId, Digest, ModuleInfo, ModuleKind};
+use crate::sandbox::Module;
 
-use super::findings::{Mistake, of_problem, refusal};
+use super::findings::{Mistake, refusal};
+use document::{Checker, Known, Named, module_of, needs_module};
 
 /// What was sent.
 pub(super) struct Sent {
@@ -37,6 +33,7 @@ pub(super) struct Sent {
 pub(super) struct File {
     /// None where there is only one.
     pub(super) path: Option<String>,
+    /// Taken away when they are read.
     pub(super) bytes: Vec<u8>,
 }
 
@@ -48,46 +45,77 @@ pub(super) struct Checked {
     pub(super) new: NewVersion,
 }
 
-/// All documents of all files in their order, or all that is wrong with any of them. The files come back with them.
+/// All documents of all files in their order, or all that is wrong with any of them. The files come back with them,
+/// but for their content.
 pub(super) async fn check(api: &Api, sent: Sent) -> Result<(Vec<Checked>, Sent), Problem> {
     // It goes with the work, which goes on when the caller has hung up.
-    let permit = api.checks().clone().acquire_owned().await.map_err(|closed| internal(&closed))?;
-    let reading = tokio::task::spawn_blocking(move || (Reading::of(sent), permit));
-    let (reading, permit) = reading.await.map_err(|error| internal(&error))?;
-    let modules = look_up(api, &reading.documents).await?;
-    let bounds = api.bounds.tasks.clone();
-    let checking = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
-        reading.finish(&modules, &bounds)
-    });
-    checking.await.map_err(|error| internal(&error))?
+    let permit = Arc::new(api.checks().clone().acquire_owned().await.map_err(|closed| internal(&closed))?);
+    let blocking = |work: Box<dyn FnOnce() -> Progress + Send>| {
+        let permit = permit.clone();
+        tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            work()
+        })
+    };
+    let mut progress = Progress::new(sent);
+    let mut names = HashMap::new();
+    for file in 0..progress.sent.files.len() {
+        let reading = blocking(Box::new(move || {
+            progress.read(file);
+            progress
+        }));
+        progress = reading.await.map_err(|error| internal(&error))?;
+        let modules = look_up(api, &mut names, &progress.named).await?;
+        let bounds = api.bounds.tasks.clone();
+        let checking = blocking(Box::new(move || {
+            progress.check(&modules, &bounds);
+            progress
+        }));
+        progress = checking.await.map_err(|error| internal(&error))?;
+        if progress.is_over {
+            break;
+        }
+    }
+    progress.finish()
 }
 
-/// Each module that is named, or why there is none.
-type Known = HashMap<ModuleRef, Result<Arc<ModuleInfo>, Problem>>;
+/// What names of modules mean in this request, or why they mean nothing.
+type Names = HashMap<ModuleRef, Result<Digest, Problem>>;
 
-async fn look_up(api: &Api, documents: &[Document]) -> Result<Known, Problem> {
-    let tasks = documents.iter().flat_map(|document| &document.draft.tasks);
-    let named: HashSet<ModuleRef> = tasks.filter_map(module_of).collect();
+async fn look_up(api: &Api, names: &mut Names, named: &HashMap<ModuleRef, bool>) -> Result<Known, Problem> {
     let mut known = HashMap::with_capacity(named.len());
-    for reference in named {
-        let info = match api.modules.resolve(&reference).await {
-            Ok(digest) => api.modules.info(digest).await,
-            Err(error) => Err(error),
+    for (reference, with_literals) in named {
+        let refused = |error| load_refused(reference, error);
+        let digest = match names.get(reference) {
+            Some(digest) => digest.clone(),
+            None => {
+                let digest = api.modules.resolve(reference).await.map_err(refused);
+                names.insert(reference.clone(), digest.clone());
+                digest
+            }
         };
-        let info = info.map_err(|error| load_refused(&reference, error));
-        if let Err(problem) = &info
+        let found = match digest {
+            Ok(digest) => module(api, digest, *with_literals).await.map_err(refused),
+            Err(problem) => Err(problem),
+        };
+        if let Err(problem) = &found
             && problem.kind() != Kind::ModuleNotFound
         {
             return Err(problem.clone());
         }
-        known.insert(reference, info);
+        known.insert(reference.clone(), found);
     }
     Ok(known)
 }
 
-fn module_of(task: &DraftTask) -> Option<ModuleRef> {
-    task.keys.get("module")?.value.as_str()?.parse().ok()
+/// With the module itself where its functions' types say more of an input than a schema can.
+async fn module(api: &Api, digest: Digest, with_literals: bool) -> Result<Named, crate::coordinator::ModuleError> {
+    let info: Arc<ModuleInfo> = api.modules.info(digest).await?;
+    let module: Option<Arc<Module>> = match with_literals && info.kind != ModuleKind::Sdk {
+        true => Some(api.modules.module(digest).await?),
+        false => None,
+    };
+    Ok(Named { info, module })
 }
 
 /// One document of a file, read and checked as far as it goes without modules.
@@ -99,70 +127,117 @@ struct Document {
     findings: Vec<Finding>,
 }
 
-struct Reading {
+/// What is known of a request so far.
+struct Progress {
     sent: Sent,
+    /// Of the file that is being checked.
     documents: Vec<Document>,
-    /// Why files could not be read, or not to their end.
-    unreadable: Vec<(usize, Located)>,
+    /// The modules that these name, and whether the types of their functions are needed too.
+    named: HashMap<ModuleRef, bool>,
+    passed: Vec<Checked>,
+    /// Of all definitions that passed, as text.
+    bytes: usize,
+    wrong: Vec<(usize, Located)>,
+    /// Where each DAG was met first.
+    places: HashMap<DagId, (usize, Place)>,
+    dags: usize,
+    /// Of checks of inputs, that are left.
+    steps: usize,
+    /// Of checks of the defaults of params, that are left.
+    looks: u64,
+    /// What is still to come is not looked at.
+    is_over: bool,
 }
 
-impl Reading {
-    fn of(sent: Sent) -> Self {
-        let (mut documents, mut unreadable) = (Vec::new(), Vec::new());
-        for (file, File { bytes, .. }) in sent.files.iter().enumerate() {
-            let (sources, stopped) = match sent.only {
-                None => Source::read_all(bytes),
-                Some(_) => match Source::read(bytes) {
-                    Ok(source) => (vec![source], Vec::new()),
-                    Err(findings) => (Vec::new(), findings),
-                },
-            };
-            unreadable.extend(stopped.into_iter().map(|located| (file, located)));
-            if documents.len() + sources.len() > MAX_DAGS {
-                let located = Located {
-                    line: 1,
-                    column: 1,
-                    path: String::new(),
-                    code: "too_many_dags".into(),
-                    message: format!("these are more than {MAX_DAGS} DAGs in one request"),
-                    remedy: Some("send them in several".into()),
-                };
-                unreadable.push((file, located));
-                break;
-            }
-            for source in sources {
-                let (draft, findings) = Draft::read(&source, &OUTSIDE);
-                let text = Arc::clone(source.text());
-                documents.push(Document { file, source, text, draft, findings });
-            }
+impl Progress {
+    fn new(sent: Sent) -> Self {
+        Self {
+            sent,
+            documents: Vec::new(),
+            named: HashMap::new(),
+            passed: Vec::new(),
+            bytes: 0,
+            wrong: Vec::new(),
+            places: HashMap::new(),
+            dags: 0,
+            steps: MAX_CHECK_STEPS,
+            looks: MAX_LOOKS,
+            is_over: false,
         }
-        Self { sent, documents, unreadable }
     }
 
-    fn finish(self, modules: &Known, bounds: &TaskBounds) -> Result<(Vec<Checked>, Sent), Problem> {
-        let Self { sent, documents, unreadable } = self;
-        let mut wrong: Vec<(usize, Located)> = unreadable;
-        let mut passed = Vec::with_capacity(documents.len());
-        let mut checker = Checker { modules, bounds, schemas: Schemas::default(), functions: HashMap::new() };
-        let mut places: HashMap<DagId, (usize, Place)> = HashMap::new();
-        for mut document in documents {
-            let file = document.file;
-            name_findings(&mut document, &sent, &mut places);
-            match checker.document(document) {
-                Ok((definition, source)) => {
-                    let version = definition.digest();
-                    passed.push(Checked {
-                        file,
-                        version,
-                        new: NewVersion { definition: Arc::new(definition), source },
-                    });
-                }
-                Err(located) => wrong.extend(located.into_iter().map(|located| (file, located))),
-            }
-            if wrong.len() > MAX_MISTAKES {
-                break;
+    fn read(&mut self, file: usize) {
+        let bytes = std::mem::take(&mut self.sent.files[file].bytes);
+        let (sources, stopped) = match self.sent.only {
+            None => Source::read_all(&bytes),
+            Some(_) => match Source::read(&bytes) {
+                Ok(source) => (vec![source], Vec::new()),
+                Err(findings) => (Vec::new(), findings),
+            },
+        };
+        self.wrong.extend(stopped.into_iter().map(|located| (file, short(located))));
+        self.dags += sources.len();
+        if self.dags > MAX_DAGS {
+            let message = format!("these are more than {MAX_DAGS} DAGs in one request");
+            return self.end(file, "too_many_dags", message);
+        }
+        for source in sources {
+            let text = Arc::clone(source.text());
+            let (draft, findings) = with_outside(&mut self.looks, |outside| Draft::read(&source, outside));
+            self.documents.push(Document { file, source, text, draft, findings });
+        }
+        self.named.clear();
+        for task in self.documents.iter().flat_map(|document| &document.draft.tasks) {
+            if let Some(reference) = module_of(task) {
+                *self.named.entry(reference).or_default() |= needs_module(task);
             }
         }
+    }
+
+    fn check(&mut self, modules: &Known, bounds: &TaskBounds) {
+        let mut steps = self.steps;
+        let mut checker = Checker::new(modules, bounds, &mut steps);
+        for mut document in std::mem::take(&mut self.documents) {
+            if self.is_over {
+                break;
+            }
+            let file = document.file;
+            self.name_findings(&mut document);
+            match checker.document(document) {
+                Ok((definition, source)) => {
+                    let text = definition.canonical_json();
+                    let version = Digest::of(text.as_bytes());
+                    let new = NewVersion { definition: Arc::new(definition), source };
+                    self.passed.push(Checked { file, version, new });
+                    self.count(file, text.len());
+                }
+                Err(located) => self.wrong.extend(located.into_iter().map(|located| (file, short(located)))),
+            }
+            self.is_over |= self.wrong.len() > MAX_MISTAKES;
+        }
+        self.steps = steps;
+    }
+
+    /// What `default_args` say is written out for each task, so that small files may make large definitions.
+    fn count(&mut self, file: usize, bytes: usize) {
+        self.bytes += bytes;
+        if self.bytes > MAX_DEFINITIONS_BYTES {
+            let most = MAX_DEFINITIONS_BYTES;
+            let message =
+                format!("the DAGs up to here come to more than {most} bytes, defaults written out for each task");
+            self.end(file, "too_large_together", message);
+        }
+    }
+
+    /// No more is looked at.
+    fn end(&mut self, file: usize, code: &'static str, message: String) {
+        let finding = Finding::new("", code, message).remedy("send them in several requests");
+        self.wrong.push((file, finding.located(Place::START)));
+        self.is_over = true;
+    }
+
+    fn finish(self) -> Result<(Vec<Checked>, Sent), Problem> {
+        let Self { sent, passed, mut wrong, .. } = self;
         if wrong.is_empty() {
             return Ok((passed, sent));
         }
@@ -174,225 +249,46 @@ impl Reading {
         let mistake = |(file, located): (usize, Located)| Mistake { file: sent.files[file].path.as_deref(), located };
         Err(refusal(thing, wrong.into_iter().map(mistake).collect()))
     }
-}
 
-/// What is wrong with the name of the DAG, as far as the rest of the request decides it.
-fn name_findings(document: &mut Document, sent: &Sent, places: &mut HashMap<DagId, (usize, Place)>) {
-    let Some(dag) = &document.draft.dag_id else { return };
-    let place = document.source.place("/dag_id");
-    let mut add = |code, message: String, remedy: String| {
-        document.findings.push(Finding::new("/dag_id", code, message).remedy(remedy));
-    };
-    if let Some(only) = sent.only.as_ref().filter(|only| *only != dag) {
-        let message = format!("the address names the DAG `{only}`, and the file `{dag}`");
-        add("other_dag", message, format!("write `dag_id: {only}`, or send it to /api/v1/dags/{dag}"));
-    }
-    if dag.as_str() == RESERVED {
-        let message = format!("`{RESERVED}` cannot be the name of a DAG: /api/v1/dags/{RESERVED} is another address");
-        add("bad_id", message, "choose another name".to_owned());
-    }
-    match places.get(dag) {
-        Some((file, other)) => {
-            let path = sent.files[*file].path.as_deref().unwrap_or("the file");
-            let message = format!("the DAG `{dag}` is in {path} too, at line {}", other.line);
-            add("duplicate_dag", message, "rename one of them, or take it away".to_owned());
+    /// What is wrong with the name of the DAG, as far as the rest of the request decides it.
+    fn name_findings(&mut self, document: &mut Document) {
+        let Self { sent, places, .. } = self;
+        let Some(dag) = &document.draft.dag_id else { return };
+        let place = document.source.place("/dag_id");
+        let mut add = |code, message: String, remedy: String| {
+            document.findings.push(Finding::new("/dag_id", code, message).remedy(remedy));
+        };
+        if let Some(only) = sent.only.as_ref().filter(|only| *only != dag) {
+            let message = format!("the address names the DAG `{only}`, and the file `{dag}`");
+            add("other_dag", message, format!("write `dag_id: {only}`, or send it to /api/v1/dags/{dag}"));
         }
-        None => {
-            places.insert(dag.clone(), (document.file, place));
+        if dag.as_str() == RESERVED {
+            let message =
+                format!("`{RESERVED}` cannot be the name of a DAG: /api/v1/dags/{RESERVED} is another address");
+            add("bad_id", message, "choose another name".to_owned());
+        }
+        match places.get(dag) {
+            Some((file, other)) => {
+                let path = sent.files[*file].path.as_deref().unwrap_or("the file");
+                let message = format!("the DAG `{dag}` is in {path} too, at line {}", other.line);
+                add("duplicate_dag", message, "rename one of them, or take it away".to_owned());
+            }
+            None => {
+                places.insert(dag.clone(), (document.file, place));
+            }
         }
     }
 }
 
 const RESERVED: &str = "apply";
 
-const OUTSIDE: Outside<'static> = Outside { schema_problems: &schema_problems, is_timezone: &is_timezone };
-
-/// Told of one value at most.
-const MAX_PROBLEMS: usize = 20;
-
-fn schema_problems(schema: &Value, value: &Value) -> Result<Vec<(String, String)>, String> {
-    Ok(problems_of(&Schema::compile(schema)?, value))
-}
-
-fn problems_of(schema: &Schema, value: &Value) -> Vec<(String, String)> {
-    let problems = schema.problems(value, MAX_PROBLEMS).into_iter();
-    problems.map(|problem| (problem.path, problem.message)).collect()
-}
-
-fn is_timezone(name: &str) -> bool {
-    jiff::tz::TimeZone::get(name).is_ok()
-}
-
-/// Parts of schemas, compiled once for all tasks that call the function.
-#[derive(Default)]
-struct Schemas(RefCell<HashMap<String, Option<Schema>>>);
-
-impl Schemas {
-    const MOST: usize = 4_096;
-
-    fn problems(&self, schema: &Value, value: &Value) -> Vec<(String, String)> {
-        let mut compiled = self.0.borrow_mut();
-        if compiled.len() >= Self::MOST {
-            compiled.clear();
-        }
-        // One that does not compile was accepted with its module: nothing is known of the input then.
-        let schema = compiled.entry(schema.to_string()).or_insert_with(|| Schema::compile(schema).ok());
-        schema.as_ref().map(|schema| problems_of(schema, value)).unwrap_or_default()
+/// With a path that is not as long as all the keys on it: there may be thousands of these.
+fn short(mut located: Located) -> Located {
+    if located.path.len() > MAX_POINTER_BYTES {
+        located.path.truncate(located.path.floor_char_boundary(MAX_POINTER_BYTES));
+        located.path.push('…');
     }
-}
-
-struct Checker<'a> {
-    modules: &'a Known,
-    bounds: &'a TaskBounds,
-    schemas: Schemas,
-    /// That were asked for.
-    functions: HashMap<(Digest, Arc<str>), Option<Arc<Function>>>,
-}
-
-impl Checker<'_> {
-    fn document(&mut self, document: Document) -> Result<(Definition, Arc<str>), Vec<Located>> {
-        let Document { source, text, draft, findings: known, .. } = document;
-        // What a key was meant to be that is not known, nobody can say: nothing is missing there.
-        let unsure: BTreeSet<String> = known
-            .iter()
-            .filter(|finding| matches!(finding.code, "unknown_key" | "key_not_allowed" | "duplicate_key"))
-            .filter_map(|finding| finding.path.rsplit_once('/'))
-            .map(|(owner, _)| owner.to_owned())
-            .collect();
-        let any_default_is_unsure = unsure.iter().any(|owner| owner.ends_with("/default_args"));
-        let mut findings = Findings::default();
-        findings.extend(known);
-        let mut resolved = Vec::with_capacity(draft.tasks.len());
-        let mut functions = Vec::with_capacity(draft.tasks.len());
-        for task in &draft.tasks {
-            let is_unsure = any_default_is_unsure || task.is_broken || unsure.contains(&task.path);
-            let (function, work) = self.task(task, is_unsure, &mut findings).unzip();
-            functions.push(function);
-            resolved.extend(work.flatten());
-        }
-        findings.extend(output_findings(&draft, &functions));
-        if findings.is_empty() {
-            let definition = draft.finish(resolved);
-            match Plan::of(&definition) {
-                Ok(_) => return Ok((definition, text)),
-                Err(error) => findings.add(Finding::new("", "cannot_be_run", error.to_string())),
-            }
-        }
-        Err(source.locate(findings.into_vec()))
-    }
-
-    /// The function that the task calls, if that is certain, and all that it runs, if nothing is wrong with that.
-    fn task(
-        &mut self,
-        task: &DraftTask,
-        is_unsure: bool,
-        findings: &mut Findings,
-    ) -> Option<(Arc<Function>, Option<ResolvedTask>)> {
-        let before = findings.len();
-        let mut told = |finding: Finding| {
-            let pointer = finding.path.clone();
-            findings.add(Finding { path: path_of(task, &pointer), ..finding });
-        };
-        let mut keys = with_timeout_in_limits(task);
-        let module = match module_of(task).and_then(|reference| self.modules.get(&reference)) {
-            Some(Ok(info)) => Some(info),
-            Some(Err(problem)) => {
-                of_problem(problem).into_iter().for_each(&mut told);
-                None
-            }
-            None => None,
-        };
-        if task.is_broken {
-            return None;
-        }
-        let request = request(&mut keys, |problem| of_problem(problem).into_iter().for_each(&mut told))?;
-        let names_function = keys.contains_key("function");
-        let mut problems = Vec::new();
-        let asked = check_keys(request, module.map(|info| &**info), self.bounds, &mut problems);
-        for problem in &problems {
-            if problem.kind() == Kind::FunctionNotFound && is_unsure && !names_function {
-                continue;
-            }
-            of_problem(problem).into_iter().for_each(&mut told);
-        }
-        let Asked { function, args, terms, queue, priority_weight, labels, .. } = asked;
-        let info = module?;
-        let function = self.function(info, &function?)?;
-        self.input(task, info, &function, findings);
-        if is_unsure && !names_function {
-            return None;
-        }
-        let work = || {
-            let (module, function, args) = (info.digest, function.name.clone(), args.to_vec());
-            ResolvedTask { module, function, args, terms, queue, priority_weight, labels }
-        };
-        let work = (findings.len() == before).then(work);
-        Some((function, work))
-    }
-
-    /// With its schemas; one that cannot be read says nothing.
-    fn function(&mut self, info: &ModuleInfo, name: &Arc<str>) -> Option<Arc<Function>> {
-        let read = || {
-            let function = info.function(name)?;
-            let input_schema = function.input_schema.to_value().unwrap_or_default();
-            let output_schema = function.output_schema.to_value().unwrap_or_default();
-            Some(Arc::new(Function { name: name.to_string(), input_schema, output_schema }))
-        };
-        self.functions.entry((info.digest, name.clone())).or_insert_with(read).clone()
-    }
-
-    fn input(&mut self, task: &DraftTask, info: &ModuleInfo, function: &Function, findings: &mut Findings) {
-        let none = Value::Null;
-        let input = task.input.as_ref().map_or(&none, |input| &input.value);
-        let problems_of = |schema: &Value, value: &Value| self.schemas.problems(schema, value);
-        for finding in input_findings(&function.input_schema, input, task.input_keys().as_deref(), &problems_of) {
-            let path = path_of(task, &format!("/input{}", finding.path));
-            let message = format!("the input does not fit function `{}`: {}", function.name, finding.message);
-            let see = || format!("see `input_schema` of the function at GET /api/v1/modules/{}", info.digest);
-            let remedy = finding.remedy.clone().unwrap_or_else(see);
-            findings.add(Finding { path, message, ..finding }.remedy(remedy));
-        }
-    }
-}
-
-/// Where the value at a pointer into the task's object stands in the file.
-fn path_of(task: &DraftTask, pointer: &str) -> String {
-    let is_short = task.keys.contains_key("execution_timeout");
-    match pointer {
-        "" => task.path.clone(),
-        "/limits/execution_timeout" if is_short => task.path_of("/execution_timeout"),
-        pointer => task.path_of(pointer),
-    }
-}
-
-/// The task's keys as those of a single task, where `execution_timeout` stands in `limits`.
-fn with_timeout_in_limits(task: &DraftTask) -> Map<String, Value> {
-    let mut keys = task.task_keys();
-    keys.retain(|_, value| !value.is_null());
-    if let Some(timeout) = keys.remove("execution_timeout")
-        && let Value::Object(limits) = keys.entry("limits").or_insert_with(|| json!({}))
-    {
-        limits.insert("execution_timeout".to_owned(), timeout);
-    }
-    keys
-}
-
-/// The keys as what is asked for. Those that cannot be are told of and taken away.
-fn request(keys: &mut Map<String, Value>, mut tell: impl FnMut(&Problem)) -> Option<TaskRequest> {
-    // Something has to stand for the module; what does not depend on it is checked all the same.
-    let read = |keys: &Map<String, Value>| {
-        let mut object = keys.clone();
-        object.entry("module").or_insert_with(|| json!("unknown"));
-        extract::json::<TaskRequest>(Value::Object(object).to_string().as_bytes())
-    };
-    if let Ok(request) = read(keys) {
-        return Some(request);
-    }
-    keys.retain(|key, value| {
-        let alone = Map::from_iter([(key.clone(), value.clone())]);
-        read(&alone).map_err(|problem| tell(&problem)).is_ok()
-    });
-    read(keys).map_err(|problem| tell(&problem)).ok()
+    located
 }
 
 #[cfg(test)]
@@ -400,14 +296,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_key_that_cannot_be_read_is_told_of() {
-        let mut keys = json!({"module": "a b", "retries": "x", "queue": "c d", "labels": {"a": "b"}});
-        let keys = keys.as_object_mut().expect("an object");
-        let mut told = Vec::new();
-        let request = request(keys, |problem| told.push(problem.places()[0].path.clone()));
-        assert!(request.is_some());
-        told.sort();
-        assert_eq!(told, ["/module", "/queue", "/retries"]);
-        assert_eq!(keys.keys().collect::<Vec<_>>(), ["labels"]);
+    fn definitions_that_are_too_large_together_are_refused() {
+        let file = || File { path: Some("a.yaml".to_owned()), bytes: Vec::new() };
+        let mut progress = Progress::new(Sent { files: vec![file(), file()], only: None });
+        progress.count(0, MAX_DEFINITIONS_BYTES);
+        assert!(!progress.is_over && progress.wrong.is_empty());
+        progress.count(1, 1);
+        assert!(progress.is_over);
+        let problem = progress.finish().err().expect("a refusal");
+        assert_eq!((problem.places().len(), &*problem.places()[0].code), (1, "too_large_together"));
+    }
+
+    #[test]
+    fn a_path_is_cut_where_it_is_very_long() {
+        let finding = |path: String| Finding::new(path, "x", "wrong").located(Place::START);
+        let long = short(finding("/ä".repeat(1_000)));
+        assert!(long.path.len() <= MAX_POINTER_BYTES + 3 && long.path.ends_with("/ä/…"), "{}", long.path);
+        assert_eq!(short(finding("/a".repeat(9))).path, "/a".repeat(9));
     }
 }

@@ -6,6 +6,7 @@ mod check;
 mod definitions;
 mod findings;
 pub mod object;
+mod params;
 pub mod read;
 pub mod trigger;
 
@@ -17,6 +18,7 @@ use crate::model::DagId;
 use super::problem::Problem;
 
 pub use definitions::Definitions;
+pub use params::Params;
 
 /// The DAG that the address names.
 pub struct Name(pub DagId);

@@ -1,6 +1,5 @@
 //! Accepts a run of a DAG: `POST /dags/{name}/runs`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -9,7 +8,6 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tradewind_json_schema::Schema;
 
 use crate::api::Api;
 use crate::api::auth::Principal;
@@ -18,9 +16,6 @@ use crate::api::problem::{Kind, Place, Problem, ProblemBody, dag_not_found, trig
 use crate::api::runs::object::Run;
 use crate::api::tasks::submit::{IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED, WaitQuery, checked_key, idempotency};
 use crate::coordinator::{Existed, Idempotency, TriggerRun, Triggered};
-use crate::dag::definition::Param;
-use crate::dag::finding::pointer_part;
-use crate::model::dag_names::ParamName;
 use crate::model::{DagId, Digest, Json, RunName, Timestamp};
 
 use super::Name;
@@ -137,13 +132,9 @@ async fn prepare(api: &Api, name: &DagId, request: RunRequest) -> Result<Prepare
     let RunRequest { run_id: _, logical_date, conf, note } = request;
     let note = note.map(|note| extract::remark("/note", note)).transpose()?;
     let (conf, given) = read_conf(conf)?;
-    let dag = name.clone();
-    // Schemas are compiled where threads may block.
-    let found = api.reads.run(move |reader| {
-        let found = reader.current_params(&dag)?;
-        Ok(found.map(|found| (found.version, params(&found.params, &given))))
-    });
-    let (version, params) = found.await?.ok_or_else(|| dag_not_found(name.as_str()))?;
+    let declared = api.params().current(&api.reads, name).await?.ok_or_else(|| dag_not_found(name.as_str()))?;
+    let version = declared.version();
+    let params = declared.values(given).await?;
     let params = params.map_err(|places| invalid_params(name, places))?;
     Ok(Prepared { version, conf, params, note, logical_date })
 }
@@ -159,72 +150,9 @@ fn read_conf(conf: Option<Json>) -> Result<(Json, Map<String, Value>), Problem> 
     }
 }
 
-/// Told of one value at most.
-const MAX_PROBLEMS: usize = 20;
-
-/// The values of a DAG's params in a run, or what is wrong with those.
-fn params(declared: &BTreeMap<ParamName, Param>, given: &Map<String, Value>) -> Result<Json, Vec<Place>> {
-    let (mut values, mut wrong) = (Map::new(), Vec::new());
-    for (name, param) in declared {
-        let path = format!("/conf/{}", pointer_part(name.as_str()));
-        let Some(value) = given.get(name.as_str()).or(param.default.as_ref()) else {
-            let message = format!("param `{name}` has no default and is not given; add it to `conf`");
-            wrong.push(Place::new(path, "missing_param", message));
-            continue;
-        };
-        // One that does not compile was accepted by another version: it decides nothing here.
-        if let Some(schema) = param.schema.as_ref().and_then(|schema| Schema::compile(schema).ok()) {
-            let place = |problem: tradewind_json_schema::Problem| {
-                let message = format!("param `{name}` does not match its schema: {}", problem.message);
-                Place::new(format!("{path}{}", problem.path), "param_not_valid", message)
-            };
-            wrong.extend(schema.problems(value, MAX_PROBLEMS).into_iter().map(place));
-        }
-        values.insert(name.as_str().to_owned(), value.clone());
-    }
-    match wrong.is_empty() {
-        true => Ok(Json::of(&values).expect("JSON values are JSON")),
-        false => Err(wrong),
-    }
-}
-
 fn invalid_params(name: &DagId, places: Vec<Place>) -> Problem {
     let reason = places.first().map(|first| first.message.clone()).unwrap_or_default();
     let reason = reason.split("; ").next().unwrap_or_default().to_owned();
     let remedy = format!("see `params` in the definition at GET /api/v1/dags/{name}");
     Problem::new(Kind::InvalidParams, format!("the run of DAG `{name}`"), reason, remedy).at(places)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn declared() -> BTreeMap<ParamName, Param> {
-        serde_json::from_value(json!({
-            "city": {"default": "Ames", "schema": {"type": "string"}},
-            "day": {"schema": {"type": "integer", "minimum": 1}},
-            "any": {"default": null},
-        }))
-        .expect("params")
-    }
-
-    #[test]
-    fn conf_overrides_what_is_default_and_may_say_more() {
-        let given = json!({"day": 3, "more": [1], "city": "Rome"});
-        let params = params(&declared(), given.as_object().expect("an object")).expect("params");
-        assert_eq!(params.as_str(), r#"{"any":null,"city":"Rome","day":3}"#);
-    }
-
-    #[test]
-    fn every_param_that_does_not_fit_is_told_of() {
-        for (given, expected) in [
-            (json!({}), vec!["/conf/day missing_param"]),
-            (json!({"day": 0, "city": 5}), vec!["/conf/city param_not_valid", "/conf/day param_not_valid"]),
-        ] {
-            let wrong = params(&declared(), given.as_object().expect("an object")).expect_err("places");
-            let wrong: Vec<String> = wrong.iter().map(|place| format!("{} {}", place.path, place.code)).collect();
-            assert_eq!(wrong, expected, "{given}");
-        }
-    }
 }

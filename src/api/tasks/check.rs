@@ -11,6 +11,7 @@ use serde::Deserialize;
 use crate::api::bounds::{MAX_FUNCTION_BYTES, MAX_LABEL_KEY_BYTES, MAX_LABEL_VALUE_BYTES, MAX_LABELS, TaskBounds};
 use crate::api::extract;
 use crate::api::problem::{Kind, Place, Problem};
+use crate::dag::finding::did_you_mean;
 use crate::model::task::{MAX_ARGS, MAX_ARGS_BYTES, Terms};
 use crate::model::{Grants, Json, ModuleInfo, ModuleKind, Outcome, QueueName, RetryPolicy, Timestamp};
 
@@ -86,10 +87,11 @@ fn function(request: &TaskRequest, info: &ModuleInfo) -> Result<Arc<str>, Proble
             },
             None => {
                 let shown: String = name.chars().take(MAX_FUNCTION_BYTES).collect();
+                let meant = did_you_mean(name, info.functions.iter().map(|function| function.name.as_str()));
                 refused(
                     format!("function `{shown}`"),
                     format!("module {} does not have it", request.module),
-                    format!("call one of {}", callable()),
+                    meant.unwrap_or_else(|| format!("call one of {}", callable())),
                 )
             }
         },

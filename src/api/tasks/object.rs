@@ -199,7 +199,8 @@ pub struct Task {
     /// Which instance of a mapped task; -1 where it is not mapped.
     #[schema(required)]
     map_index: Option<i64>,
-    /// What `map_index_template` made for the instance.
+    /// What `map_index_template` made for the instance; null where it cannot be rendered or comes to nothing. It knows
+    /// the element and the run, not the result of the task.
     #[schema(required)]
     rendered_map_index: Option<String>,
     /// The id of the run.

@@ -32,7 +32,7 @@ impl TestApi {
     }
 }
 
-fn files(files: &[(&str, &str)]) -> String {
+pub(super) fn files(files: &[(&str, &str)]) -> String {
     let files: Vec<Value> = files.iter().map(|(path, content)| json!({"path": path, "content": content})).collect();
     json!({ "files": files }).to_string()
 }

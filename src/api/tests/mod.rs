@@ -1,5 +1,6 @@
 //! The API in front of the real coordinator, store and sandbox; only the network is left out.
 
+mod dag_limits;
 mod dags;
 mod refusals;
 mod runs;

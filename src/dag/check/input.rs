@@ -4,49 +4,137 @@
 //! parts of a schema that speak of one place are followed down to it, and parts that
 //! speak of several places at once (`anyOf`, `uniqueItems`, …) count only where no
 //! template is among these.
+//!
+//! An input without templates is decided by the schema as a whole: then the way down only
+//! finds the words. Schemas are foreign, and may be written to take for ever, so the way
+//! is counted in steps.
+
+mod elements;
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
+use tradewind_json_schema::Schema;
 
-use super::schema::Types;
-use crate::dag::finding::{Finding, did_you_mean, pointer_part, shown};
+use super::outputs::Function;
+use super::schema::{Types, behind, ref_stands_alone};
+use crate::dag::finding::{Finding, Findings, did_you_mean, pointer_part, shown};
 use crate::dag::template::is_template;
 
-/// Checks a value without templates: pointers into it with what is wrong there.
-pub type ErrorsOf<'a> = dyn Fn(&Value, &Value) -> Vec<(String, String)> + 'a;
-
-/// What is wrong with `input`, with paths that are relative to it. `mapped_keys` are
-/// given to each instance beside it; `None` where they are known in a run only.
-pub fn input_findings(
-    schema: &Value,
-    input: &Value,
-    mapped_keys: Option<&[&str]>,
-    errors_of: &ErrorsOf<'_>,
-) -> Vec<Finding> {
-    // What is mapped is as unknown as a template.
-    let mut whole = input.clone();
-    let may_have_more = mapped_keys.is_none();
-    if whole.is_null() && mapped_keys.is_none_or(|keys| !keys.is_empty()) {
-        whole = json!({});
-    }
-    if let Value::Object(object) = &mut whole {
-        for key in mapped_keys.unwrap_or_default() {
-            object.insert((*key).to_owned(), json!(ANYTHING));
-        }
-    }
-    let mut check = Check { root: schema, errors_of, findings: Vec::new(), may_have_more };
-    check.value(schema, &whole, "", 0);
-    check.findings
-}
+/// Places of an input that are looked at, each once for each part of the schema that speaks of it. What is left then
+/// is left to the run, where every input that templates made is checked before its task starts.
+pub const MAX_STEPS: usize = 100_000;
+/// Of `Schema::looks`, where a whole input is compared with a schema: far faster than a step.
+const LOOKS_A_STEP: u64 = 300;
+/// Told of one input.
+const MAX_FINDINGS: usize = 100;
+/// References of a schema to its own parts may go in circles.
+const MAX_DEPTH: usize = 200;
+/// Problems that are told of one place.
+const MAX_PROBLEMS: usize = 20;
+/// What compiling a part of a schema costs, in steps, and for how many parts of the definitions it may name, one more.
+const COMPILING: usize = 50;
+const DEFINITIONS_A_STEP: usize = 10;
 
 /// Stands for a mapped value: any template would do.
 const ANYTHING: &str = "{{ }}";
-/// References of a schema to its own parts may go in circles.
-const MAX_DEPTH: usize = 200;
+
+/// What a function takes, its parts compiled once for all tasks that call it.
+pub struct InputSchema {
+    function: Arc<Function>,
+    /// By where they stand in the function's schema, which stays where it is as long as this does.
+    parts: RefCell<HashMap<Part, Option<Rc<Schema>>>>,
+    whole: OnceCell<Option<Schema>>,
+}
+
+/// A part of the schema, and what of it.
+type Part = (*const Map<String, Value>, Kept);
+
+/// Which keywords of a part count.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Kept {
+    /// All, where they mean more together than they say.
+    All,
+    /// All that are not followed.
+    Rest,
+    /// Those that hold whatever is inside.
+    Outside,
+    /// The same of an input that gets more keys.
+    OutsideOpen,
+}
+
+impl InputSchema {
+    pub fn new(function: Arc<Function>) -> Self {
+        Self { function, parts: RefCell::default(), whole: OnceCell::new() }
+    }
+
+    pub fn function(&self) -> &Arc<Function> {
+        &self.function
+    }
+
+    /// What is wrong with `input`, with paths that are relative to it. `mapped_keys` are given to each instance
+    /// beside it; `None` where they are known in a run only. Takes at most `steps`, and subtracts what it took.
+    pub fn findings(&self, input: &Value, mapped_keys: Option<&[&str]>, steps: &mut usize) -> Vec<Finding> {
+        // What is mapped is as unknown as a template.
+        let mut whole = input.clone();
+        if whole.is_null() && mapped_keys.is_none_or(|keys| !keys.is_empty()) {
+            whole = json!({});
+        }
+        if let Value::Object(object) = &mut whole {
+            for key in mapped_keys.unwrap_or_default() {
+                object.insert((*key).to_owned(), json!(ANYTHING));
+            }
+        }
+        let is_known = mapped_keys.is_some() && !has_template(&whole);
+        let takes = if is_known { self.takes(&whole, steps) } else { None };
+        if takes == Some(true) {
+            return Vec::new();
+        }
+        let findings = self.walk(&whole, mapped_keys.is_none(), steps);
+        match findings.is_empty() && takes == Some(false) {
+            true => vec![Finding::new("", INVALID, "it does not match the input schema")],
+            false => findings,
+        }
+    }
+
+    /// Whether an input without templates is what the function takes. None: nobody knows, because the schema does not
+    /// compile, though it was accepted with its module, or because it would take more steps than are left.
+    fn takes(&self, input: &Value, steps: &mut usize) -> Option<bool> {
+        let whole = self.whole.get_or_init(|| Schema::compile(&self.function.input_schema).ok());
+        let schema = whole.as_ref()?;
+        *steps = steps.checked_sub(usize::try_from(schema.looks(input) / LOOKS_A_STEP).ok()?)?;
+        Some(schema.is_valid(input))
+    }
+
+    fn walk(&self, input: &Value, may_have_more: bool, steps: &mut usize) -> Vec<Finding> {
+        if *steps == 0 {
+            return Vec::new();
+        }
+        let mut templated = HashSet::new();
+        note_templated(input, &mut templated);
+        let root = &self.function.input_schema;
+        let most = (*steps).min(MAX_STEPS);
+        let mut check =
+            Check { schema: self, root, templated, steps: most, findings: Findings::default(), may_have_more };
+        check.value(root, input, "", 0);
+        *steps -= most - check.steps;
+        check.findings.into_vec()
+    }
+}
+
+const INVALID: &str = "invalid_input";
 
 struct Check<'a> {
+    schema: &'a InputSchema,
     root: &'a Value,
-    errors_of: &'a ErrorsOf<'a>,
-    findings: Vec<Finding>,
+    /// The parts of the input with a template in them, by where they are.
+    templated: HashSet<*const Value>,
+    /// That are left.
+    steps: usize,
+    findings: Findings,
     /// Whether the input gets keys that nobody knows yet.
     may_have_more: bool,
 }
@@ -59,42 +147,52 @@ const ENTANGLED: [&str; 5] = ["patternProperties", "unevaluatedProperties", "une
 const WHATEVER_IS_INSIDE: [&str; 6] =
     ["type", "minItems", "maxItems", "minProperties", "maxProperties", "propertyNames"];
 
-impl Check<'_> {
-    fn value(&mut self, schema: &Value, value: &Value, path: &str, depth: usize) {
-        if depth > MAX_DEPTH || value.as_str().is_some_and(is_template) {
+impl<'a> Check<'a> {
+    fn value(&mut self, schema: &'a Value, value: &Value, path: &str, depth: usize) {
+        if depth > MAX_DEPTH || self.findings.len() >= MAX_FINDINGS || !self.step(1) {
+            return;
+        }
+        if value.as_str().is_some_and(is_template) {
             return;
         }
         let is_open = path.is_empty() && self.may_have_more;
-        let is_literal = !is_open && !has_template(value);
-        let Value::Object(keywords) = schema else {
-            return self.ask(schema, value, path);
+        let is_literal = !is_open && !self.templated.contains(&std::ptr::from_ref(value));
+        let keywords = match schema {
+            Value::Object(keywords) => keywords,
+            Value::Bool(false) => {
+                let message = format!("{} cannot be given here", named(path, "it"));
+                return self.findings.add(Finding::new(path, INVALID, message));
+            }
+            _ => return,
         };
         if ENTANGLED.iter().any(|keyword| keywords.contains_key(*keyword) && (*keyword != "$id" || depth > 0)) {
             if is_literal {
-                self.ask(schema, value, path);
+                self.ask(keywords, Kept::All, value, path);
             }
             return;
         }
-        if let Some(target) = keywords.get("$ref").and_then(Value::as_str) {
-            match target.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer)) {
+        if let Some(reference) = keywords.get("$ref").and_then(Value::as_str) {
+            match behind(self.root, reference) {
                 Some(target) => self.value(target, value, path, depth + 1),
-                None if is_literal => self.ask(schema, value, path),
+                None if is_literal => return self.ask(keywords, Kept::All, value, path),
                 None => {}
+            }
+            if ref_stands_alone(self.root) {
+                return;
             }
         }
         for schema in keywords.get("allOf").and_then(Value::as_array).into_iter().flatten() {
             self.value(schema, value, path, depth + 1);
         }
-        let mut rest = keywords.clone();
-        rest.retain(|keyword, _| !FOLLOWED.contains(&keyword.as_str()) && !keyword.starts_with("$"));
+        let kept = match (is_literal, is_open) {
+            (true, _) => Kept::Rest,
+            (false, false) => Kept::Outside,
+            (false, true) => Kept::OutsideOpen,
+        };
         if !is_literal {
             self.alternatives(keywords, value, path, depth);
-            rest.retain(|keyword, _| WHATEVER_IS_INSIDE.contains(&keyword.as_str()));
-            if is_open {
-                rest.retain(|keyword, _| keyword != "minProperties");
-            }
         }
-        self.ask(&Value::Object(rest), value, path);
+        self.ask(keywords, kept, value, path);
         match value {
             Value::Object(object) => self.object(keywords, object, path, depth),
             Value::Array(elements) => self.list(keywords, elements, path, depth),
@@ -102,7 +200,17 @@ impl Check<'_> {
         }
     }
 
-    fn object(&mut self, schema: &Map<String, Value>, object: &Map<String, Value>, path: &str, depth: usize) {
+    /// Whether there were as many left.
+    fn step(&mut self, count: usize) -> bool {
+        let enough = self.steps >= count;
+        self.steps = self.steps.saturating_sub(count);
+        enough
+    }
+
+    fn object(&mut self, schema: &'a Map<String, Value>, object: &Map<String, Value>, path: &str, depth: usize) {
+        if !self.step(object.len()) {
+            return;
+        }
         let properties = schema.get("properties").and_then(Value::as_object);
         let others = schema.get("additionalProperties");
         for (key, value) in object {
@@ -117,7 +225,7 @@ impl Check<'_> {
                         true => "remove it".to_owned(),
                         false => format!("its fields are {}", shown_list(&known)),
                     };
-                    self.findings.push(finding.remedy(did_you_mean(key, known.iter().copied()).unwrap_or_else(all)));
+                    self.findings.add(finding.remedy(did_you_mean(key, known.iter().copied()).unwrap_or_else(all)));
                 }
                 (None, Some(schema)) => self.value(schema, value, &below, depth + 1),
                 (None, None) => {}
@@ -126,17 +234,23 @@ impl Check<'_> {
         if path.is_empty() && self.may_have_more {
             return;
         }
-        let required = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-        for missing in required.filter(|key| !object.contains_key(*key)) {
+        let required = schema.get("required").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        if !self.step(required.len()) {
+            return;
+        }
+        for missing in required.iter().filter_map(Value::as_str).filter(|key| !object.contains_key(*key)) {
             let message = match path {
                 "" => format!("the field `{}` is missing", shown(missing)),
                 _ => format!("the field `{}` is missing in {}", shown(missing), named(path, "it")),
             };
-            self.findings.push(Finding::new(path, "missing_field", message).remedy("the function needs it"));
+            self.findings.add(Finding::new(path, "missing_field", message).remedy("the function needs it"));
         }
     }
 
-    fn list(&mut self, schema: &Map<String, Value>, elements: &[Value], path: &str, depth: usize) {
+    fn list(&mut self, schema: &'a Map<String, Value>, elements: &[Value], path: &str, depth: usize) {
+        if !self.step(elements.len()) {
+            return;
+        }
         let first = schema.get("prefixItems").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let others = schema.get("items");
         for (index, value) in elements.iter().enumerate() {
@@ -145,7 +259,7 @@ impl Check<'_> {
                 (Some(schema), _) => self.value(schema, value, &below, depth + 1),
                 (None, Some(Value::Bool(false))) => {
                     let message = format!("the list has at most {} elements here", first.len());
-                    self.findings.push(Finding::new(below, "too_many_elements", message).remedy("remove it"));
+                    self.findings.add(Finding::new(below, "too_many_elements", message).remedy("remove it"));
                 }
                 (None, Some(schema)) => self.value(schema, value, &below, depth + 1),
                 (None, None) => {}
@@ -154,46 +268,115 @@ impl Check<'_> {
     }
 
     /// Of several forms, those that a list or object can have at all: if that is one, it is followed.
-    fn alternatives(&mut self, schema: &Map<String, Value>, value: &Value, path: &str, depth: usize) {
+    fn alternatives(&mut self, schema: &'a Map<String, Value>, value: &Value, path: &str, depth: usize) {
+        let is_open = path.is_empty() && self.may_have_more;
         for keyword in ["anyOf", "oneOf"] {
             let Some(forms) = schema.get(keyword).and_then(Value::as_array) else { continue };
-            let mut possible = forms.iter().filter(|form| may_be(form, value));
+            if !self.step(forms.len()) {
+                return;
+            }
+            let mut possible = forms.iter().filter(|form| may_be(form, value, is_open));
             match (possible.next(), possible.next()) {
                 (Some(only), None) => self.value(only, value, path, depth + 1),
                 (Some(_), Some(_)) => {}
                 (None, _) => {
                     let message = format!("none of the forms of {} is {} like this", named(path, "it"), what(value));
                     self.findings
-                        .push(Finding::new(path, "wrong_type", message).remedy("see the function's input schema"));
+                        .add(Finding::new(path, "wrong_type", message).remedy("see the function's input schema"));
                 }
             }
         }
     }
 
-    /// What is wrong by all of a schema, of which nothing is followed here.
-    fn ask(&mut self, schema: &Value, value: &Value, path: &str) {
-        if *schema == Value::Bool(true) || schema.as_object().is_some_and(Map::is_empty) {
-            return;
-        }
+    /// What is wrong by the keywords that are not followed here.
+    fn ask(&mut self, keywords: &'a Map<String, Value>, kept: Kept, value: &Value, path: &str) {
         // The other keywords are meant for values of this type.
-        if let Some(wanted) = schema.get("type").and_then(Types::stated).filter(|types| !types.has(Types::of(value))) {
+        let stated = keywords.get("type").and_then(Types::stated);
+        if let Some(wanted) = stated.filter(|types| !types.has(Types::of(value))) {
             let message = format!("{} is {}, and {wanted} is wanted", named(path, "it"), what(value));
-            return self.findings.push(Finding::new(path, "input_not_valid", message));
+            return self.findings.add(Finding::new(path, INVALID, message));
         }
-        // Parts of a schema may refer to others from its root.
-        let definitions =
-            ["$schema", "$defs", "definitions"].iter().filter_map(|key| Some((*key, self.root.get(key)?)));
-        let mut whole: Map<String, Value> = definitions.map(|(key, part)| (key.to_owned(), part.clone())).collect();
-        whole.insert("allOf".to_owned(), json!([schema]));
-        for (pointer, message) in (self.errors_of)(&Value::Object(whole), value) {
+        let Some(schema) = self.compiled(keywords, kept) else { return };
+        let problems = schema.problems(value, MAX_PROBLEMS);
+        for tradewind_json_schema::Problem { path: pointer, message } in problems {
             let path = format!("{path}{pointer}");
             let is = value.pointer(&pointer).map_or_else(|| "not there".to_owned(), what);
             let message = match message.strip_prefix("value ") {
                 Some(rest) => format!("{} is {is}, which {rest}", named(&path, "it")),
                 None => format!("{} is {is}: {message}", named(&path, "it")),
             };
-            self.findings.push(Finding::new(path, "input_not_valid", message));
+            self.findings.add(Finding::new(path, INVALID, message));
         }
+    }
+
+    /// The keywords that count, compiled. None: there are none, or it would take more steps than are left.
+    fn compiled(&mut self, keywords: &'a Map<String, Value>, kept: Kept) -> Option<Rc<Schema>> {
+        let key = (std::ptr::from_ref(keywords), kept);
+        if let Some(known) = self.schema.parts.borrow().get(&key) {
+            return known.clone();
+        }
+        let counts = |keyword: &str| match kept {
+            Kept::All => true,
+            Kept::Rest => !FOLLOWED.contains(&keyword) && !keyword.starts_with('$'),
+            Kept::Outside => WHATEVER_IS_INSIDE.contains(&keyword),
+            Kept::OutsideOpen => WHATEVER_IS_INSIDE.contains(&keyword) && keyword != "minProperties",
+        };
+        let rest = keywords.iter().filter(|(keyword, _)| counts(keyword));
+        let rest: Map<String, Value> = rest.map(|(keyword, value)| (keyword.clone(), value.clone())).collect();
+        let compiled = match rest.keys().any(|keyword| !SAYS_NOTHING.contains(&keyword.as_str()) && keyword != "type") {
+            // The type is compared above.
+            false => None,
+            true => self.compile(rest)?,
+        };
+        self.schema.parts.borrow_mut().insert(key, compiled.clone());
+        compiled
+    }
+
+    /// Outer `None`: it would take more steps than are left.
+    fn compile(&mut self, rest: Map<String, Value>) -> Option<Option<Rc<Schema>>> {
+        let rest = Value::Object(rest);
+        let mut whole: Map<String, Value> =
+            self.root.get("$schema").map(|dialect| ("$schema".to_owned(), dialect.clone())).into_iter().collect();
+        let mut steps = COMPILING;
+        // Parts of schemas may refer to others from the root.
+        if has_reference(&rest) {
+            for key in ["$defs", "definitions"] {
+                let Some(part) = self.root.get(key) else { continue };
+                steps += count(part) / DEFINITIONS_A_STEP;
+                if steps > self.steps {
+                    break;
+                }
+                whole.insert(key.to_owned(), part.clone());
+            }
+        }
+        if !self.step(steps) {
+            return None;
+        }
+        whole.insert("allOf".to_owned(), json!([rest]));
+        // One that does not compile by itself says nothing.
+        Some(Schema::compile(&Value::Object(whole)).ok().map(Rc::new))
+    }
+}
+
+/// Keywords that hold for every value.
+const SAYS_NOTHING: [&str; 7] = ["title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"];
+
+fn has_reference(schema: &Value) -> bool {
+    match schema {
+        Value::Array(parts) => parts.iter().any(has_reference),
+        Value::Object(members) => {
+            members.keys().any(|key| matches!(&**key, "$ref" | "$dynamicRef")) || members.values().any(has_reference)
+        }
+        _ => false,
+    }
+}
+
+/// How many values it is.
+fn count(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(count).sum::<usize>(),
+        Value::Object(members) => 1 + members.values().map(count).sum::<usize>(),
+        _ => 1,
     }
 }
 
@@ -202,7 +385,8 @@ fn named(path: &str, whole: &str) -> String {
     if path.is_empty() { whole.to_owned() } else { format!("`{}`", shown(path)) }
 }
 
-fn has_template(value: &Value) -> bool {
+/// Whether a template stands in it anywhere.
+pub fn has_template(value: &Value) -> bool {
     match value {
         Value::String(text) => is_template(text),
         Value::Array(elements) => elements.iter().any(has_template),
@@ -211,8 +395,23 @@ fn has_template(value: &Value) -> bool {
     }
 }
 
+/// All parts of a value with a template in them, found in one go.
+fn note_templated(value: &Value, found: &mut HashSet<*const Value>) -> bool {
+    let is_templated = match value {
+        Value::String(text) => is_template(text),
+        // All of them, not the first.
+        Value::Array(elements) => elements.iter().fold(false, |any, element| note_templated(element, found) | any),
+        Value::Object(object) => object.values().fold(false, |any, value| note_templated(value, found) | any),
+        _ => false,
+    };
+    if is_templated {
+        found.insert(std::ptr::from_ref(value));
+    }
+    is_templated
+}
+
 /// Whether a list or object may have this form, going by its type, and by the one key that tells forms apart.
-fn may_be(form: &Value, value: &Value) -> bool {
+fn may_be(form: &Value, value: &Value, is_open: bool) -> bool {
     let types = match form.get("type") {
         Some(Value::String(one)) => vec![one.as_str()],
         Some(Value::Array(several)) => several.iter().filter_map(Value::as_str).collect(),
@@ -226,7 +425,7 @@ fn may_be(form: &Value, value: &Value) -> bool {
     };
     let required = form.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
     types.contains(&type_of(value))
-        && required.into_iter().all(|key| value.as_object().is_none_or(|object| object.contains_key(key)))
+        && required.into_iter().all(|key| is_open || value.as_object().is_none_or(|object| object.contains_key(key)))
 }
 
 fn type_of(value: &Value) -> &'static str {
@@ -257,121 +456,4 @@ pub(super) fn shown_list(names: &[&str]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use tradewind_json_schema::Schema;
-
-    fn errors_of(schema: &Value, value: &Value) -> Vec<(String, String)> {
-        let schema = Schema::compile(schema).expect("a schema");
-        schema.problems(value, 20).into_iter().map(|problem| (problem.path, problem.message)).collect()
-    }
-
-    fn schema() -> Value {
-        json!({
-            "$schema": "https://json-schema.org/draft/2020-12/schema",
-            "type": "object",
-            "properties": {
-                "city": {"type": "string"},
-                "days": {"type": "integer", "minimum": 1},
-                "where": {"anyOf": [{"type": "object", "properties": {"lat": {"type": "number"}, "lon": {"type": "number"}},
-                                     "required": ["lat", "lon"], "additionalProperties": false}, {"type": "null"}]},
-                "flags": {"type": "array", "items": {"enum": ["a", "b"]}, "uniqueItems": true},
-                "pair": {"type": "array", "prefixItems": [{"type": "string"}, {"type": "integer"}], "items": false, "minItems": 2},
-                "how": {"oneOf": [{"const": "all"}, {"type": "object", "properties": {"top": {"type": "integer"}},
-                                  "required": ["top"], "additionalProperties": false},
-                                  {"type": "object", "properties": {"named": {"type": "string"}},
-                                  "required": ["named"], "additionalProperties": false}]},
-                "node": {"$ref": "#/$defs/node"},
-            },
-            "required": ["city"],
-            "additionalProperties": false,
-            "$defs": {"node": {"type": "object", "properties": {"next": {"$ref": "#/$defs/node"}, "id": {"type": "integer"}},
-                               "additionalProperties": false}},
-        })
-    }
-
-    fn found(input: Value, mapped: Option<&[&str]>) -> Vec<String> {
-        let findings = input_findings(&schema(), &input, mapped, &errors_of);
-        findings.iter().map(|finding| format!("{} {}", finding.path, finding.code)).collect()
-    }
-
-    #[test]
-    fn literal_parts_must_match_and_templates_may_become_anything() {
-        let t = "{{ params.x }}";
-        for (input, expected) in [
-            (json!({"city": "Ames"}), vec![]),
-            (json!({"city": t}), vec![]),
-            (json!(t), vec![]),
-            (json!({"city": 5}), vec!["/city input_not_valid"]),
-            (json!({"city": t, "days": 0}), vec!["/days input_not_valid"]),
-            (json!({"city": t, "days": t}), vec![]),
-            (json!({"cty": t}), vec!["/cty unknown_field", " missing_field"]),
-            (json!({}), vec![" missing_field"]),
-            (json!(null), vec![" input_not_valid"]),
-            (json!([t]), vec![" input_not_valid"]),
-            (json!({"city": t, "where": null}), vec![]),
-            (json!({"city": t, "where": t}), vec![]),
-            (json!({"city": t, "where": {"lat": t, "lon": 2}}), vec![]),
-            (json!({"city": t, "where": {"lat": t, "lon": "2"}}), vec!["/where/lon input_not_valid"]),
-            (json!({"city": t, "where": {"lat": t}}), vec!["/where wrong_type"]),
-            (json!({"city": t, "where": {"lat": 1}}), vec!["/where input_not_valid"]),
-            (json!({"city": t, "where": [t]}), vec!["/where wrong_type"]),
-            (json!({"city": t, "flags": ["a", t]}), vec![]),
-            (json!({"city": t, "flags": ["c", t]}), vec!["/flags/0 input_not_valid"]),
-            (json!({"city": t, "flags": ["a", "a"]}), vec!["/flags input_not_valid"]),
-            (json!({"city": t, "pair": [t, 1]}), vec![]),
-            (json!({"city": t, "pair": [t]}), vec!["/pair input_not_valid"]),
-            (json!({"city": t, "pair": [t, "x", 3]}), vec!["/pair/1 input_not_valid", "/pair/2 too_many_elements"]),
-            (json!({"city": t, "how": "all"}), vec![]),
-            (json!({"city": t, "how": "none"}), vec!["/how input_not_valid"]),
-            (json!({"city": t, "how": {"top": t}}), vec![]),
-            (json!({"city": t, "how": {"top": t, "x": 1}}), vec!["/how/x unknown_field"]),
-            (json!({"city": t, "node": {"next": {"next": {"id": t}}}}), vec![]),
-            (json!({"city": t, "node": {"next": {"nxt": {"id": t}}}}), vec!["/node/next/nxt unknown_field"]),
-            (json!({"city": t, "node": {"next": {"id": "1"}, "id": t}}), vec!["/node/next/id input_not_valid"]),
-        ] {
-            assert_eq!(found(input.clone(), Some(&[])), expected, "{input}");
-        }
-    }
-
-    #[test]
-    fn what_is_wrong_names_the_field_and_what_was_found() {
-        let t = "{{ params.x }}";
-        for (input, expected) in [
-            (json!({"city": 5}), "`/city` is 5, and a text is wanted"),
-            (json!({"city": t, "days": "x"}), "`/days` is \"x\", and an integer is wanted"),
-            (json!({"city": t, "days": 1.5}), "`/days` is 1.5, and an integer is wanted"),
-            (json!({"city": t, "days": 0}), "`/days` is 0, which is less than the minimum of 1"),
-            (
-                json!({"city": t, "days": "x".repeat(99)}),
-                &format!("`/days` is \"{}…\", and an integer is wanted", "x".repeat(60)),
-            ),
-            (json!({"city": t, "flags": {}}), "`/flags` is an object, and a list is wanted"),
-            (json!({"city": t, "flags": ["a", "a"]}), "`/flags` is a list, which has non-unique elements"),
-            (json!({"city": t, "flags": ["c"]}), "`/flags/0` is \"c\", which is not one of \"a\" or \"b\""),
-            (json!({"city": t, "pair": ["x", 1.5]}), "`/pair/1` is 1.5, and an integer is wanted"),
-            (json!({"city": t, "where": [t]}), "none of the forms of `/where` is a list like this"),
-            (
-                json!({"city": t, "where": {"lat": "1", "lon": 1, }}),
-                "`/where` is an object, which is not valid under any of the schemas listed in the 'anyOf' keyword",
-            ),
-            (json!({"city": t, "node": {"nxt": 1}}), "`/node` has no field `nxt`"),
-            (json!({"cty": t, "city": t}), "the input has no field `cty`"),
-            (json!({}), "the field `city` is missing"),
-            (json!([t]), "it is a list, and an object is wanted"),
-            (json!(null), "it is null, and an object is wanted"),
-        ] {
-            let findings = input_findings(&schema(), &input, Some(&[]), &errors_of);
-            let messages: Vec<&str> = findings.iter().map(|finding| finding.message.as_str()).collect();
-            assert_eq!(messages, [expected], "{input}");
-        }
-    }
-
-    #[test]
-    fn mapped_keys_count_as_present() {
-        assert_eq!(found(json!(null), Some(&["city"])), Vec::<String>::new());
-        assert_eq!(found(json!({"days": 1}), Some(&["city", "dayz"])), ["/dayz unknown_field"]);
-        assert_eq!(found(json!({"days": 1}), None), Vec::<String>::new());
-        assert_eq!(found(json!({"days": "1"}), None), ["/days input_not_valid"]);
-    }
-}
+mod tests;

@@ -2,7 +2,6 @@
 
 mod cycles;
 pub mod input;
-mod order;
 pub mod outputs;
 mod rules;
 mod schema;
@@ -11,6 +10,7 @@ mod templates;
 pub use templates::MAX_TEMPLATES;
 
 use super::draft::{Read, Reader};
+use super::order;
 
 /// All findings about the graph, and the draft's upstream lists as they are to be kept.
 pub(super) fn graph(reader: &mut Reader, read: &mut Read<'_>) {

@@ -104,7 +104,7 @@ impl<'a> Schema<'a> {
         if types_of(form).is_some_and(|types| !types.has(Types::OBJECT)) {
             return Part::No;
         }
-        let (mut said, mut is_named, mut is_closed, mut looks_closed) = (Vec::new(), false, false, false);
+        let (mut said, mut is_named, mut is_closed) = (Vec::new(), false, false);
         for schema in form {
             let properties = schema.get("properties").and_then(Value::as_object);
             match (properties.and_then(|properties| properties.get(key)), schema.get("additionalProperties")) {
@@ -114,16 +114,12 @@ impl<'a> Schema<'a> {
                 }
                 (None, Some(Value::Bool(false))) => is_closed = true,
                 (None, Some(others)) => said.push(others),
-                // Strictly, others are allowed. But so are written the schemas of types that have no others.
-                (None, None) => {
-                    let is_object = own_types(schema).is_some_and(|types| types.has(Types::OBJECT));
-                    looks_closed |= is_object && properties.is_some_and(|properties| !properties.is_empty());
-                }
+                // Others are allowed, though many a schema is written so that means none.
+                (None, None) => {}
             }
         }
         match said.is_empty() {
             _ if is_closed && !is_named => Part::No,
-            true if looks_closed => Part::No,
             true => Part::Unknown,
             false => part_of(self.all_of(vec![Form::new()], said, 0)),
         }
@@ -174,8 +170,11 @@ impl<'a> Schema<'a> {
             return None;
         }
         let mut forms = vec![vec![keywords]];
-        if let Some(target) = keywords.get("$ref") {
-            let target = self.root.pointer(target.as_str()?.strip_prefix('#')?)?;
+        if let Some(reference) = keywords.get("$ref") {
+            let target = behind(self.root, reference.as_str()?)?;
+            if ref_stands_alone(self.root) {
+                return self.forms(target, depth + 1);
+            }
             forms = both(forms, &self.forms(target, depth + 1)?)?;
         }
         if let Some(all) = keywords.get("allOf") {
@@ -193,6 +192,20 @@ impl<'a> Schema<'a> {
         forms.retain(|form| types_of(form).is_none_or(|types| types != Types::NONE));
         Some(forms)
     }
+}
+
+/// The part of a schema that a reference within it names. None where it leads elsewhere, or into another schema
+/// that is a part of this one: what references mean there is relative to that.
+pub(super) fn behind<'a>(root: &'a Value, reference: &str) -> Option<&'a Value> {
+    let pointer = reference.strip_prefix('#')?;
+    let is_foreign = |(end, _)| end > 0 && root.pointer(&pointer[..end]).is_some_and(|part| part.get("$id").is_some());
+    let target = root.pointer(pointer)?;
+    (!pointer.match_indices('/').any(is_foreign)).then_some(target)
+}
+
+/// Whether keywords beside a `$ref` mean nothing, as they did before 2019.
+pub(super) fn ref_stands_alone(root: &Value) -> bool {
+    root.get("$schema").and_then(Value::as_str).is_some_and(|dialect| dialect.contains("/draft-0"))
 }
 
 fn part_of(forms: Option<Forms<'_>>) -> Part<'_> {
@@ -244,7 +257,7 @@ pub(super) struct Types(u8);
 
 impl Types {
     pub(super) const NONE: Self = Self(0);
-    const NULL: Self = Self(1);
+    pub(super) const NULL: Self = Self(1);
     const BOOLEAN: Self = Self(2);
     pub(super) const INTEGER: Self = Self(4);
     /// Integers are numbers.
@@ -341,9 +354,11 @@ mod tests {
     #[test]
     fn a_schema_says_of_each_part_if_it_can_be_and_what_it_is() {
         // As an SDK writes a struct.
-        let row = json!({"type": "object", "properties": {"id": {"type": "integer"}, "name": {"type": "string"}}, "required": ["id"]});
+        let row = json!({"type": "object", "properties": {"id": {"type": "integer"}, "name": {"type": "string"}}, "required": ["id"],
+                         "additionalProperties": false});
         let schema = json!({
             "type": "object",
+            "additionalProperties": false,
             "properties": {
                 "rows": {"type": "array", "items": {"$ref": "#/$defs/row"}},
                 "row": {"anyOf": [{"$ref": "#/$defs/row"}, {"type": "null"}]},
@@ -367,6 +382,7 @@ mod tests {
                 "loop": {"$ref": "#/$defs/loop"},
                 "gone": {"$ref": "#/$defs/gone"},
                 "else": {"$ref": "https://example.com/schema"},
+                "inner": {"$ref": "#/$defs/other/properties/x"},
                 "never": false,
                 "none": {"type": "string", "enum": [1]},
             },
@@ -374,6 +390,7 @@ mod tests {
                 "row": row,
                 "node": {"type": "object", "properties": {"next": {"$ref": "#/$defs/node"}}, "additionalProperties": false},
                 "loop": {"$ref": "#/$defs/loop"},
+                "other": {"$id": "https://example.com/other", "properties": {"x": {"type": "string"}}},
             },
         });
         for (path, expected) in [
@@ -390,7 +407,7 @@ mod tests {
             ("row.nam", "no"),
             ("both", "an object or null"),
             ("both.x", "a text or an integer"),
-            ("both.z", "no"),
+            ("both.z", "unknown"),
             ("flat.id", "an integer"),
             ("flat.more", "anything"),
             ("flat.more.x", "unknown"),
@@ -428,11 +445,15 @@ mod tests {
             ("loop", "unknown"),
             ("gone", "unknown"),
             ("else", "unknown"),
+            ("inner", "unknown"),
             ("never", "no"),
             ("none", "no"),
         ] {
             assert_eq!(look(&schema, path), expected, "{path}");
         }
+        let old = json!({"$schema": "http://json-schema.org/draft-07/schema#", "$ref": "#/definitions/a", "type": "string",
+            "definitions": {"a": {"type": "object"}}});
+        assert_eq!(look(&old, ""), "an object");
         for (schema, expected) in [(json!(true), "anything"), (json!(null), "unknown"), (json!(false), "no")] {
             assert_eq!(look(&schema, ""), expected, "{schema}");
         }

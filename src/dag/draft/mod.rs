@@ -33,7 +33,6 @@ use crate::model::dag_names::{DagId, TaskName};
 pub(super) use fields::{Reader, Spot};
 pub(super) use graph_keys::Templated;
 pub(super) use tasks::{Owner, Read};
-pub(super) use upstream::Link;
 
 /// Tasks of one DAG.
 pub const MAX_TASKS: usize = 10_000;

@@ -6,6 +6,7 @@ use super::fields::{Reader, Spot};
 use super::tasks::{Owner, Read};
 use crate::dag::definition::Expansion;
 use crate::dag::finding::shown;
+use crate::dag::order::Before;
 
 /// A name that somebody wrote in `upstream` or among a teardown's setups.
 pub(in crate::dag) struct Reference<'a> {
@@ -28,6 +29,12 @@ pub(in crate::dag) struct Link {
     pub(in crate::dag) task: usize,
     /// In `Read::references`: who says so.
     pub(in crate::dag) reference: usize,
+}
+
+impl Before for Link {
+    fn task(&self) -> usize {
+        self.task
+    }
 }
 
 pub(super) fn resolve(reader: &mut Reader, read: &mut Read<'_>) {

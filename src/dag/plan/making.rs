@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Choice, Column, Expansion, ListForm, ListTemplate, Node, NodeIndex, NodeTemplates, Plan, ROOT, Role};
+use super::{
+    Choice, Column, Expansion, ListForm, ListTemplate, MOST_UNDER_SETUPS, Node, NodeIndex, NodeTemplates, Plan, ROOT,
+    Role,
+};
 use super::{Scope, ScopeIndex};
 use crate::dag::definition::{self, Definition, TaskDefinition, TaskKind};
 use crate::dag::template::{JsonTemplate, References, Template, TemplateError};
@@ -19,6 +22,11 @@ pub enum PlanError {
     Template { place: String, message: String },
     #[error("task `{task}` names {what} `{name}`, which the DAG does not have")]
     Unknown { task: TaskName, what: &'static str, name: String },
+    #[error(
+        "its setups have too many tasks under them: counted once for each setup, more than {MOST_UNDER_SETUPS}; \
+         end setups by teardowns, or make several DAGs of it"
+    )]
+    TooManyUnderSetups,
 }
 
 impl Plan {
@@ -40,7 +48,7 @@ impl Plan {
             max_active_runs: settings.max_active_runs,
             looks_back: false,
         };
-        plan.link();
+        plan.link()?;
         Ok(plan)
     }
 }

@@ -69,7 +69,7 @@ impl Draft {
 
     fn plays(self) -> Play {
         let mut plan = self.plan;
-        plan.link();
+        plan.link().expect("few setups");
         Play::of(Arc::new(plan))
     }
 }
