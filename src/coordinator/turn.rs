@@ -276,7 +276,11 @@ impl Turn {
             }
             Answer::Replayed(id) => Ack::Replayed { id, wait, reply },
             Answer::KeyMismatch(id) => {
-                Ack::Refused { error: SubmitError::IdempotencyMismatch { became: self.key_of(id) }, reply }
+                let error = match self.key_of(id) {
+                    Ok(became) => SubmitError::IdempotencyMismatch { became },
+                    Err(error) => SubmitError::Unavailable { reason: error.to_string() },
+                };
+                Ack::Refused { error, reply }
             }
             other => unreachable!("a submit is not answered by {other:?}"),
         };

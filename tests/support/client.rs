@@ -37,7 +37,7 @@ impl Client {
             .tls_certs_only([])
             .no_proxy()
             .tcp_nodelay(true)
-            .timeout(Duration::from_secs(90))
+            .timeout(Duration::from_secs(300))
             .build()
             .expect("a client");
         Self { http, base: base.to_owned(), token: token.to_owned() }

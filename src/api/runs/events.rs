@@ -143,6 +143,8 @@ impl Following {
                 return Ok(Some(event));
             }
             self.commits.mark_unchanged();
+            // Before the events are read: the end of a run that is over by now is among them.
+            let goes_on = self.goes_on().await?;
             let (run, after) = (self.run, self.after);
             let read = self.api.reads.run(move |reader| reader.run_events(run, after, PAGE.1)).await?;
             if let Some(last) = read.last() {
@@ -151,7 +153,7 @@ impl Following {
                 self.found.extend(read);
                 continue;
             }
-            if self.is_over || self.is_stopping() || !self.goes_on().await? {
+            if self.is_over || self.is_stopping() || !goes_on {
                 return Ok(None);
             }
             tokio::time::sleep(PAUSE).await;

@@ -152,7 +152,10 @@ impl Turn {
                 self.acks.push(Ack::Triggered { id, existed: Existed::ByKey, wait, reply });
             }
             Answer::KeyMismatch(id) => {
-                let error = TriggerError::IdempotencyMismatch { became: self.key_of(id) };
+                let error = match self.key_of(id) {
+                    Ok(became) => TriggerError::IdempotencyMismatch { became },
+                    Err(error) => TriggerError::Unavailable { reason: error.to_string() },
+                };
                 self.acks.push(Ack::TriggerRefused { error, reply });
             }
             other => unreachable!("a trigger is not answered by {other:?}"),
@@ -160,10 +163,10 @@ impl Turn {
     }
 
     /// What a key stands for, so that it is called by its name.
-    pub(super) fn key_of(&self, number: TaskId) -> KeyOf {
+    pub(super) fn key_of(&self, number: TaskId) -> Result<KeyOf, CommitError> {
         let run = RunId::from_u64(number.as_u64());
-        let is_run = self.engine.has_run(run) || matches!(self.history.run_record(run), Ok(Some(_)));
-        if is_run { KeyOf::Run(run) } else { KeyOf::Task(number) }
+        let is_run = self.engine.has_run(run) || self.history.run_record(run)?.is_some();
+        Ok(if is_run { KeyOf::Run(run) } else { KeyOf::Task(number) })
     }
 
     /// Looks up what the store knows of the run's name, its key and its past.

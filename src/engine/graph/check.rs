@@ -9,7 +9,7 @@ use crate::model::run::Instance;
 
 use super::super::Engine;
 use super::decide::Next;
-use super::{At, Element, Lane, Place, PlacePhase, Progress, Run, RunPhase};
+use super::{At, Element, Lane, Past, Place, PlacePhase, Progress, Run, RunPhase};
 
 impl Engine {
     /// Everything about runs, from their places up.
@@ -20,6 +20,7 @@ impl Engine {
         }
         for run in self.graph.runs.values() {
             self.check_run(run).map_err(|what| format!("{}: {what}", run.id))?;
+            self.check_past(run).map_err(|what| format!("{}: {what}", run.id))?;
         }
         for (id, task) in &self.tasks {
             if let Some(Instance { run, node, map_index }) = task.instance
@@ -46,6 +47,20 @@ impl Engine {
         self.graph.runs.get(&id).map_or(Ok(()), |run| self.check_run(run).map_err(|what| format!("{id}: {what}")))
     }
 
+    /// Whoever waits for the end of the run before is told of it, and takes no former end for it.
+    fn check_past(&self, run: &Run) -> Result<(), String> {
+        match &run.past {
+            _ if matches!(run.phase, RunPhase::Ended { .. }) => Ok(()),
+            Past::Run(before) if !self.graph.followers.get(before).is_some_and(|all| all.contains(&run.id)) => {
+                Err(format!("waits for the end of {before}, and will not be told"))
+            }
+            Past::Ended(ends) if self.graph.runs.get(&ends.run).is_some_and(|before| before.is_running()) => {
+                Err(format!("takes {} to have ended, and it goes on", ends.run))
+            }
+            Past::None | Past::Run(_) | Past::Ended(_) => Ok(()),
+        }
+    }
+
     fn check_run(&self, run: &Run) -> Result<(), String> {
         match run.phase {
             RunPhase::Queued | RunPhase::Ended { .. } if run.changed_in <= self.durable_batch => {
@@ -58,7 +73,7 @@ impl Engine {
             return Err("all of it is over, and yet it runs".into());
         }
         let paused = self.is_paused(run) && run.verdict().is_none();
-        let mut moving = paused || !matches!(run.past, super::Past::None);
+        let mut moving = paused || !matches!(run.past, Past::None);
         for (at, place) in run.places() {
             let fail = |what: String| {
                 Err(format!("{} {:?} ({:?}): {what}", run.plan.node(at.node).name, at.lane, place.phase))

@@ -133,6 +133,7 @@ impl Engine {
     pub(super) fn open_lanes(&mut self, run: &mut Run, scope: ScopeIndex, todo: &mut Todo, now: Timestamp) {
         let window = run.window(scope, self.config.open_lanes);
         let plan = run.plan.clone();
+        let mut failed = 0;
         loop {
             let under_way = run.scopes[scope as usize].lanes.len();
             let Progress::Open(open) = &mut run.scopes[scope as usize].progress else { return };
@@ -155,9 +156,19 @@ impl Engine {
             match lost {
                 None => todo.extend(places),
                 // All of them: whatever their rules say, there is nothing they could be given.
-                Some(error) => places.for_each(|at| {
-                    self.end_without_attempt(run, at, TaskState::Failed, Some(error.clone()), todo, now);
-                }),
+                Some(error) => {
+                    for at in places {
+                        self.end_without_attempt(run, at, TaskState::Failed, Some(error.clone()), todo, now);
+                    }
+                    failed += 1;
+                }
+            }
+            if failed == self.config.open_lanes {
+                // So many in one commit, and no more: what is said of the next ones is asked for again.
+                if let Progress::Open(open) = &mut run.scopes[scope as usize].progress {
+                    open.lost = None;
+                }
+                break;
             }
         }
         let wants_more = run.open(scope).is_some_and(|open| open.wants_more(window));

@@ -90,14 +90,19 @@ impl Engine {
         }
     }
 
-    /// A run that comes into memory learns of the end of the one before it, now or later.
+    /// A run that comes into memory learns of the end of the one before it, now or later. What memory says of that one
+    /// is newer than what the store says: it may go on again, or have ended in another way.
     pub(super) fn follow_past(&mut self, run: &mut Run) {
-        let Past::Run(before) = run.past else { return };
+        let Some(before) = run.past.run() else { return };
         match self.graph.runs.get(&before) {
-            Some(before) if matches!(before.phase, RunPhase::Ended { .. }) => {
-                run.past = Past::Ended(Arc::new(before.ends()));
+            Some(known) if matches!(known.phase, RunPhase::Ended { .. }) => {
+                run.past = Past::Ended(Arc::new(known.ends()));
             }
-            _ => drop(self.graph.followers.entry(before).or_default().insert(run.id)),
+            None if matches!(run.past, Past::Ended(_)) => {}
+            _ => {
+                run.past = Past::Run(before);
+                self.graph.followers.entry(before).or_default().insert(run.id);
+            }
         }
     }
 

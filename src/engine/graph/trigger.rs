@@ -33,7 +33,8 @@ pub struct Ends {
 }
 
 impl Past {
-    fn run(&self) -> Option<RunId> {
+    /// The run before.
+    pub(super) fn run(&self) -> Option<RunId> {
         match self {
             Self::None => None,
             Self::Run(id) => Some(*id),

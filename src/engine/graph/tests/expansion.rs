@@ -59,14 +59,14 @@ fn instances_whose_elements_cannot_be_had_any_more_fail_and_the_others_do_not() 
         .mapped(&["first", "second"], &["list"])
         .rule("second", TriggerRule::AllDone)
         .rule("all", TriggerRule::AllDone);
-    let mut play = draft.plays().list("first", 9);
+    let mut play = draft.plays().list("first", 20);
     play.lost_from = 5;
     let play = play.play();
     let all =
-        |name: &str| -> Vec<&str> { (0..9).map(|index| play.states[&format!("{name}[{index}]")].as_str()).collect() };
-    let expected = [["success"; 5].as_slice(), &["failed"; 4]].concat();
+        |name: &str| -> Vec<&str> { (0..20).map(|index| play.states[&format!("{name}[{index}]")].as_str()).collect() };
+    let expected = [["success"; 5].as_slice(), &["failed"; 15]].concat();
     assert_eq!((all("first"), all("second")), (expected.clone(), expected));
-    assert_eq!(play.errors.len(), 8);
+    assert_eq!(play.errors.len(), 30);
     assert!(play.errors.values().all(|error| error == "the list is gone"), "{:?}", play.errors);
     assert_eq!((play.states["all"], play.run_state), (TaskState::Success, RunState::Success));
     assert!(!play.started.iter().any(|name| name.ends_with("[5]")), "{}", play.started());
