@@ -66,13 +66,41 @@ impl Cost {
     }
 }
 
+/// So many bytes of a text count as one place more: a pattern looks at all of them.
+const BYTES_A_PLACE: u64 = 16;
+
 fn places(value: &Value) -> u64 {
     match value {
         Value::Array(items) => 1 + items.iter().map(places).sum::<u64>(),
         Value::Object(members) => 1 + members.values().map(places).sum::<u64>(),
-        _ => 1,
+        Value::String(text) => 1 + text.len() as u64 / BYTES_A_PLACE,
+        Value::Null | Value::Bool(_) | Value::Number(_) => 1,
     }
 }
+
+/// Under these stands a schema or a list of schemas.
+const APPLICATORS: [&str; 16] = [
+    "additionalItems",
+    "additionalProperties",
+    "allOf",
+    "anyOf",
+    "contains",
+    "contentSchema",
+    "else",
+    "if",
+    "items",
+    "not",
+    "oneOf",
+    "prefixItems",
+    "propertyNames",
+    "then",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+];
+/// Under these stand schemas by names that others gave them.
+const NAMED: [&str; 4] = ["properties", "patternProperties", "dependentSchemas", "dependencies"];
+/// The schemas of schemas, which `jsonschema` knows, cost about this.
+const META: (&str, Cost) = ("json-schema.org/draft", Cost { parts: 500, depth: 20, loops: 10 });
 
 struct Walk<'a> {
     root: &'a Value,
@@ -81,7 +109,7 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn cost(&mut self, part: &'a Value, depth: u32) -> Result<Cost, String> {
+    fn cost(&mut self, schema: &'a Value, depth: u32) -> Result<Cost, String> {
         if depth > MOST_DEPTH {
             return Err(format!("it is nested more than {MOST_DEPTH} deep, references followed; simplify it"));
         }
@@ -91,27 +119,46 @@ impl<'a> Walk<'a> {
             whole.parts = whole.parts.saturating_add(cost.parts);
             whole.depth = whole.depth.max(cost.depth + 1);
         };
-        match part {
+        match schema {
             Value::Object(members) => {
                 for (key, member) in members {
                     match (key.as_str(), member) {
                         ("$ref" | "$dynamicRef" | "$recursiveRef", Value::String(reference)) => {
                             add(self.behind(reference, depth + 1)?);
                         }
+                        // Within it, references would mean something else than they say.
+                        ("$id" | "id", Value::String(id))
+                            if !std::ptr::eq(schema, self.root) && self.is_address(key) =>
+                        {
+                            return Err(format!("a part of it has an address of its own, `{id}`; take that away"));
+                        }
                         // What is defined costs where it is named.
                         ("$defs" | "definitions", _) => {}
-                        _ => add(self.cost(member, depth + 1)?),
+                        (key, Value::Object(named)) if NAMED.contains(&key) => {
+                            for member in named.values() {
+                                add(self.cost(member, depth + 1)?);
+                            }
+                        }
+                        (key, _) if APPLICATORS.contains(&key) => add(self.cost(member, depth + 1)?),
+                        // Values, however they look.
+                        _ => add(Cost { parts: places(member), ..Cost::ONE }),
                     }
                 }
             }
-            Value::Array(items) => {
-                for item in items {
-                    add(self.cost(item, depth + 1)?);
+            Value::Array(schemas) => {
+                for schema in schemas {
+                    add(self.cost(schema, depth + 1)?);
                 }
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
         Ok(whole)
+    }
+
+    /// Whether a part's keyword gives it an address. `id` did so in the oldest drafts.
+    fn is_address(&self, key: &str) -> bool {
+        let draft = self.root.get("$schema").and_then(Value::as_str).unwrap_or_default();
+        key == "$id" || draft.contains("draft-04")
     }
 
     fn behind(&mut self, reference: &'a str, depth: u32) -> Result<Cost, String> {
@@ -124,9 +171,16 @@ impl<'a> Walk<'a> {
             // It contains itself: how often is for the value to say, which is bounded.
             Some(None) => Ok(Cost { loops: 1, ..Cost::ONE }),
             None => {
-                let pointer = reference.strip_prefix('#').unwrap_or_default();
-                // An anchor or a foreign schema: found or refused by who compiles it.
-                let Some(target) = self.root.pointer(pointer) else { return Ok(Cost::ONE) };
+                let target = match reference.strip_prefix('#') {
+                    Some(pointer) => self.root.pointer(&decoded(pointer)),
+                    None if reference.contains(META.0) => return Ok(META.1),
+                    None => None,
+                };
+                // Whatever else `jsonschema` would find by it is not counted, and may go on for ever.
+                let Some(target) = target else {
+                    let shown: String = reference.chars().take(100).collect();
+                    return Err(format!("it refers to `{shown}`; name a part of it as `#/$defs/…`"));
+                };
                 self.known.insert(reference, None);
                 let cost = self.cost(target, depth)?;
                 self.known.insert(reference, Some(cost));
@@ -134,6 +188,26 @@ impl<'a> Walk<'a> {
             }
         }
     }
+}
+
+/// With the bytes that `%` and two digits stand for.
+fn decoded(pointer: &str) -> String {
+    let mut bytes = Vec::with_capacity(pointer.len());
+    let mut rest = pointer.as_bytes();
+    while let [first, others @ ..] = rest {
+        let digits = others.get(..2).filter(|_| *first == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &others[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = others;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]
@@ -175,6 +249,42 @@ mod tests {
             let refused = bound(&chain(32_000, part)).expect_err("too deep");
             assert!(refused.contains("deep"), "{refused}");
         }
+    }
+
+    #[test]
+    fn whatever_a_reference_is_written_like_it_is_counted_or_refused() {
+        let encoded = |schema: Value| schema.to_string().replace("#/$defs", "#/%24defs");
+        let encoded = encoded(chain(20_000, |next| json!({"$ref": next})));
+        let refused = bound(&serde_json::from_str(&encoded).expect("JSON")).expect_err("too deep");
+        assert!(refused.contains("deep"), "{refused}");
+        // A property may be called like a keyword.
+        let defs = chain(20_000, |next| json!({"$ref": next}));
+        let named = json!({"properties": {"definitions": {"$ref": "#/$defs/0"}}, "$defs": defs["$defs"]});
+        let refused = bound(&named).expect_err("too deep");
+        assert!(refused.contains("deep"), "{refused}");
+        for (schema, expected) in [
+            (json!({"$ref": "#node", "$defs": {"a": {"$anchor": "node"}}}), "refers to `#node`"),
+            (json!({"$ref": "urn:a", "$defs": {"a": {"$id": "urn:a"}}}), "refers to `urn:a`"),
+            (json!({"items": {"$id": "urn:a", "$ref": "#/$defs/b", "$defs": {"b": {}}}}), "an address of its own"),
+            (json!({"$ref": "#/$defs/none"}), "refers to `#/$defs/none`"),
+        ] {
+            let refused = bound(&schema).expect_err("refused");
+            assert!(refused.contains(expected), "{refused}");
+        }
+        for schema in [
+            json!({"$ref": "#/$defs/a%20b%2", "$defs": {"a b%2": {"type": "string"}}}),
+            json!({"$id": "https://example.org/a", "const": {"$ref": "#no", "$id": "x"}, "enum": [{"$ref": "y"}]}),
+            json!({"properties": {"$id": {"type": "string"}, "$ref": {"type": "string"}}}),
+            json!({"$ref": "https://json-schema.org/draft/2020-12/schema"}),
+        ] {
+            bound(&schema).expect("a schema");
+        }
+    }
+
+    #[test]
+    fn long_texts_count_for_more_than_one_place() {
+        let pattern = bound(&json!({"pattern": "a+b"})).expect("a schema");
+        assert!(pattern.looks(&json!("a".repeat(1_600))) > 100);
     }
 
     #[test]

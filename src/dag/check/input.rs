@@ -352,6 +352,10 @@ impl<'a> Check<'a> {
         if !self.step(steps) {
             return None;
         }
+        if refers_elsewhere(&rest) || whole.values().any(refers_elsewhere) {
+            // To the schema as a whole, say: that is not what this one is.
+            return Some(None);
+        }
         whole.insert("allOf".to_owned(), json!([rest]));
         // One that does not compile by itself says nothing.
         Some(Schema::compile(&Value::Object(whole)).ok().map(Rc::new))
@@ -360,6 +364,19 @@ impl<'a> Check<'a> {
 
 /// Keywords that hold for every value.
 const SAYS_NOTHING: [&str; 7] = ["title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"];
+
+/// Whether a reference names anything but what is defined at the root.
+fn refers_elsewhere(value: &Value) -> bool {
+    let is_defined = |target: &str| target.starts_with("#/$defs/") || target.starts_with("#/definitions/");
+    match value {
+        Value::Object(members) => members.iter().any(|(key, member)| match (key.as_str(), member) {
+            ("$ref" | "$dynamicRef" | "$recursiveRef", Value::String(target)) => !is_defined(target),
+            _ => refers_elsewhere(member),
+        }),
+        Value::Array(items) => items.iter().any(refers_elsewhere),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
 
 fn has_reference(schema: &Value) -> bool {
     match schema {

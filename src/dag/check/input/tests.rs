@@ -178,6 +178,19 @@ fn a_schema_of_itself_takes_no_more_steps_than_there_are() {
 }
 
 #[test]
+fn a_schema_that_refers_to_itself_as_a_whole_refuses_nothing_it_takes() {
+    let schema = json!({"type": "object", "required": ["name"], "additionalProperties": false, "properties": {
+        "name": {"type": "string"},
+        "children": {"anyOf": [{"type": "array", "items": {"$ref": "#"}}, {"type": "null"}]}}});
+    let found = |input: Value| of_schema(schema.clone()).findings(&input, Some(&[]), &mut MAX_STEPS.clone()).len();
+    for children in [json!([{"name": "a"}]), json!(null)] {
+        assert_eq!(found(json!({"name": "{{ params.x }}", "children": children})), 0);
+        assert_eq!(found(json!({"name": "x", "children": children})), 0);
+    }
+    assert_eq!(found(json!({"name": "x", "children": [{}]})), 1);
+}
+
+#[test]
 fn a_large_input_takes_a_step_for_each_part_and_no_schema_is_compiled_twice() {
     let t = "{{ params.x }}";
     let schema = of_schema(json!({"properties": {"rows": {"items": {"$ref": "#/$defs/row"}}},
