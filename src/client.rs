@@ -10,6 +10,8 @@ mod dags;
 mod events;
 mod shapes;
 #[cfg(test)]
+pub(crate) mod stub;
+#[cfg(test)]
 mod tests;
 
 use std::fmt;

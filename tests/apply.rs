@@ -92,7 +92,7 @@ tasks:
   o: {functoin: echo} # ! unknown_key functoin
   p: {function: echo, not_before: "2026-01-01T00:00:00Z"} # ! key_not_allowed not_before
   q: {function: echo, labels: {day: "{{ ds }}"}} # ! template_not_rendered "{{
-  r: {function: echo, input: {x: "{{ ti.xcom_pull('b') }}"}} # ! bad_template xcom_pull
+  r: {function: echo, input: {x: "{{ ti.xcom_pull('b') }}"}} # ! bad_template .xcom_pull
 "#;
 
 const SHAPES: &str = r#"dag_id: shapes

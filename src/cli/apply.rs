@@ -226,8 +226,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::cli::stub;
     use crate::client::Client;
+    use crate::client::stub;
 
     #[test]
     fn directories_are_searched_in_order_and_files_are_taken_once() {

@@ -152,7 +152,7 @@ mod tests {
     use axum::routing::get;
 
     use super::*;
-    use crate::cli::stub;
+    use crate::client::stub;
 
     fn task(try_number: u32) -> Task {
         serde_json::from_value(serde_json::json!({

@@ -26,8 +26,6 @@ mod refusal;
 mod run;
 mod runs;
 mod server;
-#[cfg(test)]
-pub(crate) mod stub;
 mod tasks;
 mod text;
 mod variables;

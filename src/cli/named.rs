@@ -164,7 +164,7 @@ mod tests {
     use axum::routing::get;
 
     use super::*;
-    use crate::cli::stub;
+    use crate::client::stub;
 
     #[test]
     fn a_task_of_a_run_is_one_or_one_instance() {

@@ -479,7 +479,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::cli::stub;
+    use crate::client::stub;
 
     #[tokio::test]
     async fn a_task_is_marked_with_a_note_or_without() {

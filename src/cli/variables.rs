@@ -152,7 +152,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::cli::stub;
+    use crate::client::stub;
 
     #[derive(Parser)]
     struct Line {

@@ -64,7 +64,7 @@ async fn stub(failures: u32, refusal: Status) -> (Arc<Stub>, Client) {
         .route("/api/v1/tasks", axum::routing::post(submit))
         .route("/api/v1/tasks/{id}/rerun", axum::routing::post(submit))
         .with_state(stub.clone());
-    let base = crate::cli::stub::serve(app).await;
+    let base = crate::client::stub::serve(app).await;
     let client = Client::new(&base, Some(Secret::new("hush".to_owned()))).expect("a client");
     (stub, client)
 }

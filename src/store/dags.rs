@@ -184,6 +184,9 @@ impl History {
     }
 }
 
+/// Versions that are looked at for each DAG that shall be found: one DAG may have many.
+const VERSIONS_A_DAG: usize = 100;
+
 impl Reader<'_> {
     pub fn definition(&self, version: &Digest) -> Result<Option<Definition>, ReadError> {
         Ok(definition(self.connection, version)?)
@@ -191,12 +194,14 @@ impl Reader<'_> {
 
     /// Some DAGs with a version that names the module, at most `limit`.
     pub fn dags_that_name(&self, module: &Digest, limit: usize) -> Result<Vec<DagId>, ReadError> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT DISTINCT dag_id FROM dag_modules JOIN dag_versions ON dag_versions.seq = dag_modules.version
-             WHERE dag_modules.digest = ?1 LIMIT ?2",
-        )?;
-        let dags = statement
-            .query_map(params![module.as_bytes(), limit as i64], |row| super::rows::parsed::<DagId>(row, 0))?;
-        Ok(dags.collect::<rusqlite::Result<_>>()?)
+        // In two steps, because of a few versions SQLite would rather read all.
+        let mut versions =
+            self.connection.prepare_cached("SELECT version FROM dag_modules WHERE digest = ?1 LIMIT ?2")?;
+        let mut name = self.connection.prepare_cached("SELECT dag_id FROM dag_versions WHERE seq = ?1")?;
+        let most = (limit * VERSIONS_A_DAG) as i64;
+        let versions = versions.query_map(params![module.as_bytes(), most], |row| row.get::<_, i64>(0))?;
+        let dags = versions.map(|version| name.query_row([version?], |row| super::rows::parsed::<DagId>(row, 0)));
+        let dags: BTreeSet<DagId> = dags.collect::<rusqlite::Result<_>>()?;
+        Ok(dags.into_iter().take(limit).collect())
     }
 }

@@ -180,7 +180,10 @@ pub(super) fn forget_versions(connection: &Connection, dag_id: &str) -> rusqlite
     connection
         .prepare_cached("DELETE FROM dag_modules WHERE version IN (SELECT seq FROM dag_versions WHERE dag_id = ?1)")?
         .execute([dag_id])?;
-    connection.prepare_cached("DELETE FROM dag_versions WHERE dag_id = ?1")?.execute([dag_id]).map(drop)
+    connection
+        .prepare_cached("DELETE FROM dag_versions INDEXED BY dag_versions_of_dag WHERE dag_id = ?1")?
+        .execute([dag_id])
+        .map(drop)
 }
 
 /// Removes a task's rows, its events from the newest to the oldest.

@@ -225,7 +225,7 @@ mod tests {
     use axum::routing::post;
 
     use super::*;
-    use crate::cli::stub;
+    use crate::client::stub;
     use crate::client::{Client, Module};
     use crate::model::TaskId;
 

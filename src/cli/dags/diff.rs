@@ -159,7 +159,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cli::stub;
+    use crate::client::stub;
 
     fn side(name: &str, text: &str) -> Side {
         Side { name: name.to_owned(), text: text.to_owned() }

@@ -243,7 +243,7 @@ mod tests {
                 "definition": {"dag_id": "etl", "params": {"states": {"default": null}, "city": {}}}}))
         }
         let app = axum::Router::new().route("/api/v1/dags/etl", axum::routing::get(dag));
-        let client = Client::new(&crate::cli::stub::serve(app).await, None).expect("a client");
+        let client = Client::new(&crate::client::stub::serve(app).await, None).expect("a client");
         command(&["-p", "states=[]"]).check_params(&client).await.unwrap_or_else(|error| panic!("{error:?}"));
         for (words, said) in [
             (["-p", "stats=5"], "DAG etl has no param `stats`; did you mean `states`?"),

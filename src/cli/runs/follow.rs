@@ -225,7 +225,7 @@ mod tests {
     use super::super::fixtures;
     use super::*;
     use crate::cli::output::Format;
-    use crate::cli::stub;
+    use crate::client::stub;
     use crate::model::RunState;
 
     #[test]

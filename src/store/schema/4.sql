@@ -1,4 +1,5 @@
 -- Version 4. What a list of DAGs says of each, so that it need not read whole definitions: these may be large.
+-- (Lists that version 3 kept as artifacts lay under other names. No release wrote any, so they are not looked for.)
 
 ALTER TABLE dags ADD COLUMN summary TEXT NOT NULL DEFAULT '{}';       -- JSON, of the version that new runs take
 

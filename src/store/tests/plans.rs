@@ -260,6 +260,8 @@ fn may_sort(sql: &str) -> bool {
     let running = [
         "state = 3 AND end_date IS NULL",
         "state = 2 AND end_date IS NULL",
+        // All of one run, when it comes into memory.
+        "FROM tasks WHERE run = ?1 ORDER BY tasks.id",
         // Runs under way, once at start.
         "FROM runs INDEXED BY runs_active WHERE state = ?1 AND end_date IS NULL ORDER BY id",
     ];
@@ -273,8 +275,9 @@ fn fault(sql: &str, step: &str) -> bool {
     let small = step == "SCAN log_segments"
         || step == "SCAN events" && sql == "SELECT max(seq) FROM events"
         || step == "SCAN runs" && sql.contains("FROM runs ORDER BY id DESC LIMIT 1")
-        // DAGs are few, and asked for once at start.
+        // DAGs are few, and asked for once at start; variables are bounded.
         || step == "SCAN dags" && sql == "SELECT dag_id FROM dags WHERE is_paused <> 0"
+        || step == "SCAN variables" && sql == "SELECT key, value FROM variables"
         || step == "SCAN idempotency" && sql.contains("FROM idempotency ORDER BY seq LIMIT")
         || step.starts_with("SCAN (subquery");
     let sorts = step.contains("TEMP B-TREE") && !may_sort(sql);
