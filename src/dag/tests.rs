@@ -205,6 +205,47 @@ fn each_mistake_has_its_words() {
     insta::assert_snapshot!(all);
 }
 
+/// What is asked for with `is defined` need not be there.
+#[test]
+fn guarded_names_are_no_mistakes() {
+    good(&tasks(
+        r#"
+  a: {when: "{{ ti.id if ti.id is defined else true }}", input: {x: "{{ dag.owner if dag.owner is defined else 'n' }}"}}
+  b: {input: {y: "{{ params.nope if params.nope is defined else 1 }}"}}
+"#,
+    ));
+    assert!(
+        found(&tasks("  a: {input: {y: '{{ params.nope if params is defined else 1 }}'}}")).contains("unknown_param")
+    );
+}
+
+/// Environments and labels hold the templates of others; only ours are mistakes there.
+#[test]
+fn braces_that_mean_nothing_to_templates_are_texts() {
+    let draft = good(&tasks(
+        r#"
+  a: {grants: {env: {LOG_FORMAT: '{{.Level}} {{.Msg}}', X: '{{ level }}', Y: '{% raw %}{{ ds }}{% endraw %}'}}}
+  b: {labels: {team: '{{ file }}', open: '{{ }}'}}
+"#,
+    ));
+    assert_eq!(draft.tasks[0].keys["grants"].value["env"]["LOG_FORMAT"], "{{.Level}} {{.Msg}}");
+    let refused = |task: &str| {
+        let found = found(&tasks(task));
+        found.lines().map(|line| line.rsplit_once('[').unwrap().1.trim_end_matches(']').to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        refused("  a: {queue: '{{.Level}}', grants: {env: {A: '{{ tasks.b.output }}', B: '{{.B}}'}}}"),
+        ["template_not_rendered /tasks/a/queue", "template_not_rendered /tasks/a/grants/env/A"]
+    );
+    // The keys that a task is mapped over are names too.
+    assert_eq!(
+        refused(
+            "  a: {expand: {file: [1]}, labels: {f: '{{ file }}', g: '{{ File }}'}, grants: {env: {F: 'x{{ file }}'}}}"
+        ),
+        ["template_not_rendered /tasks/a/labels/f", "template_not_rendered /tasks/a/grants/env/F"]
+    );
+}
+
 #[test]
 fn as_many_tasks_are_read_as_a_dag_may_have() {
     let mut text = "dag_id: big\ndefault_args: {module: m, retries: 2}\ntasks:\n".to_owned();

@@ -2,7 +2,7 @@
 //!
 //! The only file here that knows how templates are read.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use super::order::Ancestors;
@@ -36,6 +36,7 @@ pub(super) fn check(reader: &mut Reader, read: &Read<'_>) -> Vec<OutputRead> {
             break;
         }
     }
+    checker.free_texts(reader);
     checker.reads
 }
 
@@ -294,6 +295,39 @@ impl<'a> Checker<'_, 'a> {
     fn keys_of(&mut self, owner: Owner) -> Option<&BTreeSet<&str>> {
         let keys = || self.read.expansion(owner).map_or_else(|| Some(BTreeSet::new()), |expansion| expansion.keys());
         self.keys.entry(owner).or_insert_with(keys).as_ref()
+    }
+
+    /// Templates of mapped keys in texts that are not rendered. Those of other names were found when these were read.
+    fn free_texts(&mut self, reader: &mut Reader) {
+        let read = self.read;
+        // What is mapped has a template here, unless the defaults are too large to be gone through for each task.
+        if read.templates.is_empty() {
+            return;
+        }
+        // One in `default_args` is told once.
+        let mut told = HashSet::new();
+        for (index, task) in read.draft.tasks.iter().enumerate() {
+            let groups = read.draft.enclosing(task.group).map(Owner::Group);
+            let mut mapped: Vec<Owner> = [Owner::Task(index)].into_iter().chain(groups).collect();
+            // Where only a run knows the keys, the text may be meant as it is.
+            mapped.retain(|owner| self.keys_of(*owner).is_some_and(|keys| !keys.is_empty()));
+            if mapped.is_empty() {
+                continue;
+            }
+            let is_mapped = |name: &str| {
+                mapped.iter().any(|owner| self.keys[owner].as_ref().is_some_and(|keys| keys.contains(name)))
+            };
+            for (key, value) in &task.keys {
+                for finding in value.free_texts_reading(key, is_mapped) {
+                    if told.insert(finding.path.clone()) {
+                        reader.findings.add(finding);
+                    }
+                }
+            }
+            if reader.findings.has_more() {
+                return;
+            }
+        }
     }
 
     /// What nothing can be found under, whatever the run.

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use super::fields::{Fields, Known, Reader, Spot};
 use super::{DraftKey, Fate};
-use crate::dag::finding::shown;
+use crate::dag::finding::{Finding, pointer_part, shown};
 use crate::dag::source::{Kind, Node};
+use crate::dag::template::{NAMES, Template};
 
 /// Keys that a single task has too. Others check their values.
 pub const WORK_KEYS: [&str; 15] = [
@@ -102,6 +103,17 @@ impl DraftKey {
         let fate = if spot.node.is_broken() { Fate::Broken } else { fate(reader, spot) };
         Self { value, path: spot.path.clone(), place: spot.node.place, bytes, fate }
     }
+
+    /// Findings of the free texts in it that read a name which is `known`. It is the value of `key`.
+    pub(in crate::dag) fn free_texts_reading(&self, key: &str, known: impl Fn(&str) -> bool) -> Vec<Finding> {
+        let (texts, path) = match is_free(key) {
+            true => (Some(&self.value), self.path.clone()),
+            false => (self.value.get("env").filter(|_| key == "grants"), format!("{}/env", self.path)),
+        };
+        let texts = texts.and_then(|texts| texts.as_object()).into_iter().flatten();
+        let meant = texts.filter_map(|(name, text)| Some((name, text.as_str().filter(|text| reads(text, &known))?)));
+        meant.map(|(name, text)| template_not_rendered(format!("{path}/{}", pointer_part(name)), text)).collect()
+    }
 }
 
 fn fate(reader: &mut Reader, spot: &Spot<'_>) -> Fate {
@@ -117,44 +129,73 @@ fn fate(reader: &mut Reader, spot: &Spot<'_>) -> Fate {
         return Fate::Refused;
     }
     let is_literal = WORK_KEYS.contains(&spot.name) && !RENDERED_KEYS.contains(&spot.name);
-    if is_literal && holds_template(spot.node) {
-        not_rendered(reader, spot);
+    if is_literal && holds_template(spot.node, spot.name, is_free(spot.name)) {
+        not_rendered(reader, spot, spot.name, is_free(spot.name));
         return Fate::Refused;
     }
     Fate::Kept
 }
 
-fn holds_template(node: &Node) -> bool {
+/// Whether the texts of a key are anyone's: a log format or a Go template in them may well have braces.
+fn is_free(key: &str) -> bool {
+    key == "labels"
+}
+
+/// `free`, or below it in the environment, whose texts are free too. `key` is empty but for the value of a key of a task.
+fn is_free_below(free: bool, key: &str, name: &str) -> bool {
+    free || (key == "grants" && name == "env")
+}
+
+fn holds_template(node: &Node, key: &str, free: bool) -> bool {
     match &node.kind {
-        Kind::Text(text) => is_meant_as_template(&text.value),
-        Kind::List(nodes) => nodes.iter().any(holds_template),
-        Kind::Object(entries) => entries.iter().any(|(_, node)| holds_template(node)),
+        Kind::Text(text) => is_meant_as_template(&text.value, free),
+        Kind::List(nodes) => nodes.iter().any(|node| holds_template(node, "", free)),
+        Kind::Object(entries) => {
+            entries.iter().any(|(name, node)| holds_template(node, "", is_free_below(free, key, &name.name)))
+        }
         _ => false,
     }
 }
 
-/// Narrower than what is a template where templates are read: a brace alone may be meant.
-fn is_meant_as_template(text: &str) -> bool {
+/// Narrower than what is a template where templates are read: a brace alone may be meant. Of a free text, only what
+/// would come to something there. (Keys of mapped tasks are known, and looked for, later.)
+fn is_meant_as_template(text: &str, free: bool) -> bool {
+    has_marks(text) && (!free || reads(text, |name| NAMES.contains(&name)))
+}
+
+fn has_marks(text: &str) -> bool {
     let holds = |open: &str, close: &str| text.split_once(open).is_some_and(|(_, rest)| rest.contains(close));
     holds("{{", "}}") || holds("{%", "%}")
 }
 
-fn not_rendered(reader: &mut Reader, spot: &Spot<'_>) {
+/// Whether the text is a template, and reads a name that is `known`.
+fn reads(text: &str, known: impl Fn(&str) -> bool) -> bool {
+    let template = Some(text).filter(|text| has_marks(text)).and_then(|text| Template::parse(text).ok());
+    template.is_some_and(|template| template.references().names.iter().any(|name| known(name)))
+}
+
+fn not_rendered(reader: &mut Reader, spot: &Spot<'_>, key: &str, free: bool) {
     match &spot.node.kind {
-        Kind::Text(text) if is_meant_as_template(&text.value) => {
-            let message =
-                format!("a template stands here, and it would be passed on as the text `{}`", shown(&text.value));
-            reader.findings.add(spot.finding("template_not_rendered", message).remedy(
-                "write the value itself; templates are rendered in `input`, `args`, `when`, `expand`, `zip`, \
-                 `expand_kwargs` and `map_index_template`",
-            ));
+        Kind::Text(text) if is_meant_as_template(&text.value, free) => {
+            reader.findings.add(template_not_rendered(spot.path.clone(), &text.value).at(spot.node.place));
         }
         Kind::List(nodes) => {
-            nodes.iter().enumerate().for_each(|(index, node)| not_rendered(reader, &spot.element(index, node)));
+            let elements = nodes.iter().enumerate();
+            elements.for_each(|(index, node)| not_rendered(reader, &spot.element(index, node), "", free));
         }
-        Kind::Object(entries) => entries.iter().for_each(|entry| not_rendered(reader, &spot.value(entry))),
+        Kind::Object(entries) => entries.iter().for_each(|entry| {
+            not_rendered(reader, &spot.value(entry), "", is_free_below(free, key, &entry.0.name));
+        }),
         _ => {}
     }
+}
+
+fn template_not_rendered(path: String, text: &str) -> Finding {
+    let message = format!("a template stands here, and it would be passed on as the text `{}`", shown(text));
+    Finding::new(path, "template_not_rendered", message).remedy(
+        "write the value itself; templates are rendered in `input`, `args`, `when`, `expand`, `zip`, \
+         `expand_kwargs` and `map_index_template`",
+    )
 }
 
 /// Whether `limits` say how long the task may run.

@@ -154,6 +154,16 @@ fn several_documents_are_several_sources() {
 }
 
 #[test]
+fn anchors_end_with_their_document() {
+    let (sources, findings) = Source::read_all(b"a: &a 1\n---\nb: &b [1]\nc: *a\n---\nd: &d {e: [*d]}\n");
+    assert_eq!(findings, []);
+    let told = |source: &Source| source.findings.iter().map(|finding| finding.code.to_string()).collect::<Vec<_>>();
+    let told: Vec<_> = sources.iter().map(told).collect();
+    assert_eq!(told, [vec![], vec!["alias_of_other_document".to_owned()], vec!["alias_of_itself".to_owned()]]);
+    assert!(sources[1].findings[0].message.contains("in another document"));
+}
+
+#[test]
 fn each_document_has_exactly_its_own_text() {
     let files: [&[&str]; 8] = [
         &["# first\na: 1\n"],

@@ -387,9 +387,16 @@ impl Builder {
             }
             Some(Anchored::TooLarge) => Err(bomb(self.path())),
             None => {
-                let message = "this alias stands inside what it names";
-                let finding = Finding::new(self.path(), "alias_of_itself", message).remedy("write the value out");
-                self.findings.add(finding.at(place));
+                // The parser knows the anchors of the whole file.
+                let (code, message, remedy) = match self.open.iter().any(|open| open.anchor == anchor) {
+                    true => ("alias_of_itself", "this alias stands inside what it names", "write the value out"),
+                    false => (
+                        "alias_of_other_document",
+                        "what this alias names is in another document, and anchors end with their document",
+                        "write the value in this document too, with its anchor, or in the place of the alias",
+                    ),
+                };
+                self.findings.add(Finding::new(self.path(), code, message).remedy(remedy).at(place));
                 Ok((Node::new(place, Kind::Broken), Size { nodes: 1, bytes: 0 }))
             }
         }

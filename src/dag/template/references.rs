@@ -16,7 +16,8 @@ use super::syntax::{Step, argument, each_part, path, start_of};
 pub struct References {
     /// Ids of the tasks whose output is read; with groups, `load.x`.
     pub tasks: BTreeSet<String>,
-    /// Params that must exist. What stands before `default` or `is defined` need not, and is not here.
+    /// Params that must exist. What stands before `default` or `is defined`, there or elsewhere in the text, need not,
+    /// and is not here.
     pub params: BTreeSet<String>,
     /// Keys of the variables read, `.get('KEY', default)` included: what must be loaded before rendering.
     pub variables: BTreeSet<String>,
@@ -41,7 +42,7 @@ pub(super) struct Path {
     pub(super) steps: Vec<Value>,
     /// Where it begins in the text, in bytes.
     pub(super) offset: usize,
-    /// Whether the template asks elsewhere if it, or something on the way to it, is there. Told of outputs only.
+    /// Whether the template asks elsewhere if it, or something on the way to it, is there.
     pub(super) is_optional: bool,
 }
 
@@ -64,13 +65,20 @@ pub(super) fn find(source: &str, template: &Stmt<'_>) -> Result<Found, TemplateE
     if !optional.is_empty() {
         found.paths.iter_mut().for_each(|path| path.is_optional = is_optional(path, &optional));
     }
+    // Only now: the question whether a param is there may stand after where it is read.
+    let params = found.paths.iter().filter(|path| path.root == "params" && !path.is_optional);
+    found.references.params = params.filter_map(|path| Some(path.steps.first()?.as_str()?.to_owned())).collect();
     Ok(found)
 }
 
 fn is_optional(path: &Path, optional: &HashSet<Optional>) -> bool {
-    let Some(task) = &path.task else { return false };
-    let ends = 0..=path.steps.len().min(MAX_OPTIONAL_STEPS);
-    ends.into_iter().any(|end| optional.contains(&(task.clone(), path.steps[..end].to_vec())))
+    // An output may be not there; `ti` and `params` always are, and to ask for them guards nothing below.
+    let first = usize::from(path.task.is_none());
+    let mut ends = first..=path.steps.len().min(MAX_OPTIONAL_STEPS);
+    ends.any(|end| {
+        let steps = path.steps[..end].to_vec();
+        optional.contains(&Optional { root: path.root.clone(), task: path.task.clone(), steps })
+    })
 }
 
 /// The path that the whole expression is, if it is one.
@@ -105,8 +113,14 @@ fn task_id(steps: &[Step<'_, '_>]) -> Option<String> {
     Some(steps.iter().map(Step::text).collect::<Option<Vec<_>>>()?.join("."))
 }
 
-/// A task's id and the steps after its output.
-type Optional = (String, Vec<Value>);
+/// A path, wherever it stands.
+#[derive(PartialEq, Eq, Hash)]
+struct Optional {
+    root: String,
+    task: Option<String>,
+    steps: Vec<Value>,
+}
+
 /// Looked for on the way to a path: a template of 64 KiB may be one path of 30 000 steps.
 const MAX_OPTIONAL_STEPS: usize = 64;
 
@@ -261,15 +275,12 @@ impl<'s> Find<'_, 's> {
                 }
                 _ => return self.unclear_variable(expr.span()),
             },
-            "params" if required => {
-                references.params.extend(steps.first().and_then(Step::text).map(str::to_owned));
-            }
             _ => {}
         }
         match beginning(expr, root, steps) {
             Some(path) if required => self.found.paths.push(path),
-            Some(Path { task: Some(task), steps, .. }) => drop(self.optional.insert((task, steps))),
-            _ => {}
+            Some(Path { root, task, steps, .. }) => drop(self.optional.insert(Optional { root, task, steps })),
+            None => {}
         }
         Ok(())
     }

@@ -25,14 +25,15 @@ pub struct Unresolved {
 const MAX_TOLD: usize = 20;
 
 impl Template {
-    /// Where it stands under `key` of a task or a group. Without what it provides for being not there.
+    /// Where it stands under `key` of a task or a group. Without what it provides for being not there,
+    /// by `default` or `is defined`.
     pub fn unresolved(&self, key: &str) -> Vec<Unresolved> {
         let one = |path: &Path| {
             let (message, remedy) = in_path(path, key)?;
             let (line, column) = place(self.source(), path.offset);
             Some(Unresolved { message, remedy, line, column })
         };
-        self.paths.iter().filter_map(one).take(MAX_TOLD).collect()
+        self.paths.iter().filter(|path| !path.is_optional).filter_map(one).take(MAX_TOLD).collect()
     }
 }
 

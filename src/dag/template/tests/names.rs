@@ -103,6 +103,8 @@ fn what_nothing_can_be_found_under_is_known_before_the_run() {
     let table: &[(&str, &[&str])] = &[
         ("{{ ti.task_id }}{{ dag.dag_id }}{{ var.value.x }}{{ var.value.x[0] }}{{ var.json.x.y }}", &[]),
         ("{{ ti[params.n] }}{{ ti.nope | default(1) }}{{ var.value.a.b is defined }}", &[]),
+        ("{{ ti.id if ti.id is defined else '' }}{{ dag.owner.x if dag.owner is defined else 1 }}", &[]),
+        ("{{ dag.owner if dag is defined else 1 }}", &["1:4 `dag` has no `owner`; it has dag_id"]),
         ("{{ ti.task_idd }}", &["1:4 `ti` has no `task_idd`; did you mean `task_id`?"]),
         (
             "\n{{ task.owner }}",
@@ -128,6 +130,24 @@ fn what_nothing_can_be_found_under_is_known_before_the_run() {
     assert_eq!(Template::parse(&"{{ ti.nope }}".repeat(200)).unwrap().unresolved("input").len(), 20);
     for key in unresolved::INSTANCE_KEYS {
         assert!(render(&format!("{{{{ ti.{key} }}}}")).is_ok(), "{key}");
+    }
+}
+
+#[test]
+fn what_is_not_there_may_be_named_behind_a_guard() {
+    // As for `when`: of the instance there is no id.
+    let instance = Instance { id: None, task_id: "parse", map_index: -1, try_number: 1 };
+    let scope = Scope::of_run(run()).for_instance(instance);
+    for (text, expected) in [
+        ("{{ ti.id if ti.id is defined else '' }}", json!("")),
+        ("{{ dag.owner if dag.owner is defined else 'n' }}", json!("n")),
+        ("{{ params.nope if params.nope is defined else 1 }}", json!(1)),
+        ("{% if params.nope is defined %}{{ params.nope.x }}{% else %}n{% endif %}", json!("n")),
+    ] {
+        let template = Template::parse(text).unwrap();
+        assert_eq!(template.render(&scope), Ok(expected), "{text}");
+        assert_eq!(template.unresolved("when"), [], "{text}");
+        assert!(template.references().params.is_empty(), "{text}");
     }
 }
 
