@@ -85,9 +85,9 @@ impl StoredRuns {
         plan: &Plan,
         row: impl Fn(TaskId) -> Option<&'a TaskRecord>,
     ) -> Before {
-        let of_dag = self.runs.range(..id).map(|(_, run)| run).filter(|run| run.spec.dag_id == plan.dag_id);
+        let mut of_dag = self.runs.range(..id).map(|(_, run)| run).filter(|run| run.spec.dag_id == plan.dag_id);
         let before = match logical_date {
-            None => of_dag.last(),
+            None => of_dag.next_back(),
             Some(date) => {
                 let earlier = of_dag.filter(|run| run.spec.logical_date.is_some_and(|other| other < date));
                 earlier.max_by_key(|run| (run.spec.logical_date, run.id))
